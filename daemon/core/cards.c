@@ -1,0 +1,544 @@
+/* The manager's GPUs: looking at them, telling what changed, and moving cards there and back. Where
+ * a card has to go in the end stands in its record; this file starts whatever is left to do about
+ * it, and never while a QEMU may still have the card. */
+#include "core/manager-private.h"
+
+#include <errno.h>
+#include <string.h>
+
+static void set_text(char **field, const char *value, Gpu *gpu, GpuChange change) {
+        if (g_str_equal(*field, value))
+                return;
+        g_free(*field);
+        *field = g_strdup(value);
+        gpu->untold |= change;
+}
+
+GpuVerdict gpu_apply(Gpu *gpu, GpuEvent event) {
+        GpuView before = gpu->view;
+        GpuVerdict verdict = gpu_step(&before, event, &gpu->view);
+
+        if (gpu->view.state != before.state)
+                gpu->untold |= GPU_CHANGED_STATE;
+        if (gpu->view.pending != before.pending)
+                gpu->untold |= GPU_CHANGED_PENDING;
+        if (gpu->view.fault != before.fault)
+                gpu->untold |= GPU_CHANGED_FAULT;
+        if (gpu->view.fault == GPU_FAULT_NONE)
+                set_text(&gpu->fault_message, "", gpu, GPU_CHANGED_FAULT);
+        return verdict;
+}
+
+void gpu_tell(Manager *manager, Gpu *gpu, const char *reason) {
+        GpuState old = gpu->told_state;
+        unsigned untold = gpu->untold;
+
+        gpu->untold = 0;
+        gpu->told_state = gpu->view.state;
+        if (untold != 0 && manager->observer.gpu_changed)
+                manager->observer.gpu_changed(manager->observer_data, gpu, untold);
+        if (old != gpu->view.state && manager->observer.gpu_state_changed)
+                manager->observer.gpu_state_changed(manager->observer_data, gpu, old, reason);
+}
+
+Gpu *manager_find_gpu(Manager *manager, PciAddress address) {
+        for (guint i = 0; i < manager->gpus->len; i++) {
+                Gpu *gpu = g_ptr_array_index(manager->gpus, i);
+
+                if (pci_address_equal(gpu->address, address))
+                        return gpu;
+        }
+        return NULL;
+}
+
+bool gpu_wholly_on_vfio(const Gpu *gpu) {
+        if (!pci_function_on_vfio(&gpu->facts->function))
+                return false;
+        for (guint i = 0; i < gpu->facts->companions->len; i++)
+                if (!pci_function_on_vfio(&g_array_index(gpu->facts->companions, PciFunction, i)))
+                        return false;
+        return true;
+}
+
+bool gpu_owes_return(const Gpu *gpu, const char *uuid) {
+        return gpu->record && g_str_equal(gpu->record->machine_uuid, uuid) &&
+               gpu->view.fault == GPU_FAULT_NONE;
+}
+
+/* --- who has it --- */
+
+static void gpu_refresh_host_driver(Gpu *gpu) {
+        const char *driver = gpu->facts->function.driver;
+
+        if (!pci_function_on_vfio(&gpu->facts->function)) {
+                /* Between two drivers there is none; what it returns to does not change by that. */
+                if (driver[0] || gpu->view.pending == GPU_PENDING_NONE)
+                        set_text(&gpu->host_driver, driver, gpu, GPU_CHANGED_HOST_DRIVER);
+        } else if (gpu->record && gpu->record->origins->len > 0) {
+                const FunctionOrigin *origin =
+                        &g_array_index(gpu->record->origins, FunctionOrigin, 0);
+
+                if (!g_str_equal(origin->driver, "vfio-pci"))
+                        set_text(&gpu->host_driver, origin->driver, gpu, GPU_CHANGED_HOST_DRIVER);
+        }
+}
+
+void gpu_refresh(Manager *manager, Gpu *gpu, const char *reason) {
+        const Domain *domain = manager_domain_with(manager, gpu->facts);
+        const char *name = domain ? domain->facts->name : gpu->launch ? gpu->launch->name : "";
+        bool ours = domain ? domain->facts->ours : gpu->launch != NULL;
+
+        if (gpu->machine_is_ours != ours)
+                gpu->untold |= GPU_CHANGED_MACHINE;
+        gpu->machine_is_ours = ours;
+        set_text(&gpu->machine_name, name, gpu, GPU_CHANGED_MACHINE);
+        gpu_apply(gpu,
+                  gpu_observation(pci_function_on_vfio(&gpu->facts->function), domain != NULL));
+        gpu_refresh_host_driver(gpu);
+        gpu_tell(manager, gpu, reason);
+}
+
+void manager_refresh_holders(Manager *manager, const char *reason) {
+        for (guint i = 0; i < manager->gpus->len; i++)
+                gpu_refresh(manager, g_ptr_array_index(manager->gpus, i), reason);
+}
+
+/* --- looking --- */
+
+static int gpu_order(const void *a, const void *b) {
+        const Gpu *const *x = a, *const *y = b;
+
+        return pci_address_compare((*x)->address, (*y)->address);
+}
+
+static CardRecord *manager_adopt_orphan(Manager *manager, PciAddress address) {
+        for (guint i = 0; i < manager->orphans->len; i++) {
+                CardRecord *record = g_ptr_array_index(manager->orphans, i);
+
+                if (pci_address_equal(record->card, address))
+                        return g_ptr_array_steal_index(manager->orphans, i);
+        }
+        return NULL;
+}
+
+static Gpu *manager_add_gpu(Manager *manager, DeviceFacts *facts) {
+        Gpu *gpu = gpu_new(facts);
+
+        gpu->record = manager_adopt_orphan(manager, gpu->address);
+        gpu->recorded = gpu->record != NULL;
+        gpu_apply(gpu, gpu_observation(pci_function_on_vfio(&facts->function),
+                                       manager_domain_with(manager, facts) != NULL));
+        gpu->told_state = gpu->view.state;
+        gpu_refresh_host_driver(gpu);
+        g_ptr_array_add(manager->gpus, gpu);
+        g_ptr_array_sort(manager->gpus, gpu_order);
+        gpu->untold = 0;
+        if (manager->observer.gpu_added)
+                manager->observer.gpu_added(manager->observer_data, gpu);
+        manager->host.ops->read_link(manager->host.self, gpu->address);
+        return gpu;
+}
+
+static bool same_functions(const GArray *a, const GArray *b) {
+        if (a->len != b->len)
+                return false;
+        for (guint i = 0; i < a->len; i++)
+                if (!pci_address_equal(g_array_index(a, PciFunction, i).address,
+                                       g_array_index(b, PciFunction, i).address))
+                        return false;
+        return true;
+}
+
+static void gpu_take_facts(Gpu *gpu, DeviceFacts *facts) {
+        const DeviceFacts *old = gpu->facts;
+
+        if (!g_str_equal(old->function.driver, facts->function.driver))
+                gpu->untold |= GPU_CHANGED_DRIVER;
+        if (old->iommu_group != facts->iommu_group || old->numa_node != facts->numa_node ||
+            old->boot_display != facts->boot_display ||
+            !same_functions(old->companions, facts->companions) ||
+            !g_strv_equal((const char *const *)old->reset_methods,
+                          (const char *const *)facts->reset_methods))
+                gpu->untold |= GPU_CHANGED_FACTS;
+        device_facts_free(gpu->facts);
+        gpu->facts = facts;
+}
+
+Gpu *manager_look_at_gpu(Manager *manager, PciAddress address, const char *reason) {
+        g_autoptr(DeviceFacts) facts = NULL;
+        Gpu *gpu = manager_find_gpu(manager, address);
+
+        if (manager->host.ops->look(manager->host.self, address, &facts) < 0) {
+                if (gpu)
+                        manager_drop_gpu(manager, gpu);
+                return NULL;
+        }
+        if (!gpu) {
+                if (!device_facts_lead_card(facts) || facts->function.virtual_function)
+                        return NULL;
+                gpu = manager_add_gpu(manager, g_steal_pointer(&facts));
+        } else
+                gpu_take_facts(gpu, g_steal_pointer(&facts));
+        gpu_refresh(manager, gpu, reason);
+        return gpu;
+}
+
+/* --- moving --- */
+
+static int gpu_write_record(Manager *manager, Gpu *gpu) {
+        int r = manager->host.ops->ledger_write(manager->host.self, gpu->record);
+
+        if (r >= 0)
+                gpu->recorded = true;
+        return r;
+}
+
+static void gpu_forget_record(Manager *manager, Gpu *gpu) {
+        if (gpu->recorded)
+                manager->host.ops->ledger_remove(manager->host.self, gpu->address);
+        gpu->recorded = false;
+        g_clear_pointer(&gpu->record, card_record_free);
+}
+
+static void record_add_origin(CardRecord *record, const PciFunction *function) {
+        FunctionOrigin origin = { .address = function->address };
+
+        g_strlcpy(origin.driver, function->driver, sizeof(origin.driver));
+        g_array_append_val(record->origins, origin);
+}
+
+/* A record of where the card is now; the helper's own look replaces it before anything is touched.
+ */
+static CardRecord *gpu_make_record(const Gpu *gpu) {
+        CardRecord *record = card_record_new(gpu->address);
+
+        record_add_origin(record, &gpu->facts->function);
+        for (guint i = 0; i < gpu->facts->companions->len; i++)
+                record_add_origin(record, &g_array_index(gpu->facts->companions, PciFunction, i));
+        return record;
+}
+
+int gpu_begin_binding(Manager *manager, Gpu *gpu, const char *uuid) {
+        bool fresh = !gpu->record;
+        int r;
+
+        if (fresh) {
+                gpu->record = gpu_make_record(gpu);
+                /* Bind means to keep it on vfio-pci; a machine gives back what was the host's. */
+                gpu->record->return_to_host = uuid[0] && !gpu_wholly_on_vfio(gpu);
+        }
+        g_strlcpy(gpu->record->machine_uuid, uuid, sizeof(gpu->record->machine_uuid));
+        r = manager->host.ops->handover(manager->host.self, HANDOVER_TO_VFIO, gpu->record);
+        if (r < 0 && fresh)
+                gpu_forget_record(manager, gpu);
+        return r;
+}
+
+/* The host's helper is about to touch the card and waits for this to be written. */
+static int card_origins(void *userdata, PciAddress card, const GArray *origins) {
+        Manager *manager = userdata;
+        Gpu *gpu = manager_find_gpu(manager, card);
+
+        if (!gpu || !gpu->record)
+                return -ENODEV;
+        if (!gpu->recorded && gpu->view.pending == GPU_PENDING_BINDING) {
+                g_array_set_size(gpu->record->origins, 0);
+                g_array_append_vals(gpu->record->origins, origins->data, origins->len);
+        }
+        return gpu_write_record(manager, gpu);
+}
+
+int gpu_want_on_host(Manager *manager, Gpu *gpu) {
+        if (!gpu->record)
+                gpu->record = gpu_make_record(gpu);
+        gpu->record->return_to_host = true;
+        gpu->record->machine_uuid[0] = '\0';
+        return gpu_write_record(manager, gpu);
+}
+
+static void gpu_fail(Gpu *gpu, GpuEvent event, const char *message) {
+        gpu_apply(gpu, event);
+        if (gpu->view.fault != GPU_FAULT_NONE)
+                set_text(&gpu->fault_message, message ?: "", gpu, GPU_CHANGED_FAULT);
+}
+
+static bool gpu_partly_on_vfio(const Gpu *gpu) {
+        if (pci_function_on_vfio(&gpu->facts->function))
+                return true;
+        for (guint i = 0; i < gpu->facts->companions->len; i++)
+                if (pci_function_on_vfio(&g_array_index(gpu->facts->companions, PciFunction, i)))
+                        return true;
+        return false;
+}
+
+/* Nobody needs the card and it stays on vfio-pci, where it was before its machine. */
+static void gpu_stay(Manager *manager, Gpu *gpu) {
+        const FunctionOrigin *origin =
+                gpu->record->origins->len > 0
+                        ? &g_array_index(gpu->record->origins, FunctionOrigin, 0)
+                        : NULL;
+
+        if (!gpu->record->machine_uuid[0]) {
+                /* Somebody else has taken it back to the host: nothing is left to remember. */
+                if (gpu->view.pending == GPU_PENDING_NONE && !gpu_partly_on_vfio(gpu))
+                        gpu_forget_record(manager, gpu);
+                return;
+        }
+        gpu->record->machine_uuid[0] = '\0';
+        if (!origin || g_str_equal(origin->driver, "vfio-pci"))
+                gpu_forget_record(manager, gpu); /* it was there before we came */
+        else
+                gpu_write_record(manager, gpu);
+}
+
+void gpu_settle(Manager *manager, Gpu *gpu, bool despite_fault) {
+        int r;
+
+        if (!gpu->record || gpu->launch || manager_domain_with(manager, gpu->facts) ||
+            manager->host.ops->handing_over(manager->host.self, gpu->address))
+                return;
+        if (gpu->view.fault != GPU_FAULT_NONE && !despite_fault)
+                return;
+        if (gpu->record->machine_uuid[0] &&
+            manager_domain_may_live(manager, gpu->record->machine_uuid))
+                return;
+        if (!gpu->recorded) {
+                /* No helper has come so far as to touch it. */
+                gpu_forget_record(manager, gpu);
+                gpu_apply(gpu, GPU_CURED);
+                gpu_tell(manager, gpu, "");
+                return;
+        }
+        if (!gpu->record->return_to_host) {
+                gpu_stay(manager, gpu);
+                return;
+        }
+
+        gpu_apply(gpu, GPU_RETURNING);
+        r = manager->host.ops->handover(manager->host.self, HANDOVER_TO_HOST, gpu->record);
+        if (r < 0)
+                gpu_fail(gpu, GPU_FAILED, "The helper that takes it back could not be started.");
+        gpu_tell(manager, gpu, "");
+}
+
+void manager_settle(Manager *manager) {
+        for (guint i = 0; i < manager->gpus->len; i++)
+                gpu_settle(manager, g_ptr_array_index(manager->gpus, i), false);
+}
+
+/* --- what the host tells --- */
+
+void call_free(Call *call) {
+        refusal_free(call->failure);
+        g_free(call);
+}
+
+Refusal *card_refusal(PciAddress address, HandoverOutcome outcome, const char *message) {
+        char shown[PCI_ADDRESS_BUFFER];
+
+        pci_address_print(address, shown);
+        switch (outcome) {
+        case HANDOVER_OVERDUE:
+                return refusal_new(
+                        REFUSAL_HANDOVER_TIMEOUT, shown,
+                        "Stop what uses the GPU (ListHolders); its fault clears when the "
+                        "driver lets go.",
+                        "GPU %s was not handed over in time: %s", shown, message);
+        case HANDOVER_LOST:
+                return refusal_new(REFUSAL_GPU_FAULTED, shown,
+                                   "Reset or power-cycle the card, then call Recover.",
+                                   "GPU %s does not answer any more: %s", shown, message);
+        default:
+                return refusal_new(REFUSAL_HANDOVER_FAILED, shown,
+                                   "The kernel's log says more: journalctl -k",
+                                   "GPU %s could not be handed over: %s", shown, message);
+        }
+}
+
+/* Answers the Bind or Release that waits for this card. A Bind that failed is undone first. */
+static void card_answer_call(Manager *manager, Gpu *gpu, bool was_binding, HandoverOutcome outcome,
+                             const char *message) {
+        for (guint i = 0; i < manager->gpu_calls->len; i++) {
+                Call *call = g_ptr_array_index(manager->gpu_calls, i);
+
+                if (!pci_address_equal(call->gpu, gpu->address))
+                        continue;
+                if (outcome != HANDOVER_DONE && !call->failure)
+                        call->failure = card_refusal(gpu->address, outcome, message);
+                if (was_binding && outcome != HANDOVER_DONE && gpu->recorded)
+                        gpu_want_on_host(manager, gpu);
+                if (was_binding && outcome == HANDOVER_FAILED) {
+                        gpu_settle(manager, gpu, true);
+                        if (gpu->view.pending == GPU_PENDING_RELEASING)
+                                return;
+                }
+                call = g_ptr_array_steal_index(manager->gpu_calls, i);
+                call->done(call->userdata, call->failure);
+                call_free(call);
+                return;
+        }
+}
+
+static void card_apply_outcome(Manager *manager, Gpu *gpu, HandoverOutcome outcome,
+                               const char *message) {
+        switch (outcome) {
+        case HANDOVER_DONE:
+                gpu_apply(gpu, GPU_CURED);
+                if (gpu->view.pending == GPU_PENDING_RELEASING) {
+                        gpu_apply(gpu, GPU_RETURNED);
+                        gpu_forget_record(manager, gpu);
+                } else
+                        gpu_apply(gpu, gpu->launch ? GPU_BOUND_FOR_MACHINE : GPU_BOUND);
+                break;
+        case HANDOVER_FAILED:
+                gpu_fail(gpu, GPU_FAILED, message);
+                break;
+        case HANDOVER_LOST:
+                gpu_fail(gpu, GPU_VANISHED, message);
+                break;
+        case HANDOVER_OVERDUE:
+                gpu_fail(gpu, GPU_OVERDUE, message);
+                break;
+        }
+}
+
+static void card_moved(void *userdata, PciAddress card, HandoverOutcome outcome,
+                       const char *message) {
+        Manager *manager = userdata;
+        Gpu *gpu = manager_find_gpu(manager, card);
+        g_autoptr(DeviceFacts) facts = NULL;
+        bool was_binding;
+
+        if (!gpu)
+                return;
+        if (manager->host.ops->look(manager->host.self, card, &facts) < 0) {
+                manager_drop_gpu(manager, gpu);
+                return;
+        }
+        /* One look and one outcome are told together: State, Driver and Pending change at once. */
+        gpu_take_facts(gpu, g_steal_pointer(&facts));
+        was_binding = gpu->view.pending == GPU_PENDING_BINDING;
+        card_apply_outcome(manager, gpu, outcome, message);
+        gpu_refresh(manager, gpu,
+                    was_binding ? "handed over to vfio-pci" : "handed back to the host");
+
+        card_answer_call(manager, gpu, was_binding, outcome, message);
+        if (gpu->awaited_by)
+                launch_card_ended(gpu->awaited_by, gpu, outcome, message);
+        gpu = manager_find_gpu(manager, card);
+        if (gpu)
+                gpu_settle(manager, gpu, false);
+        manager_continue_deletes(manager);
+}
+
+void manager_drop_gpu(Manager *manager, Gpu *gpu) {
+        PciAddress address = gpu->address;
+        Launch *launch = gpu->launch ?: gpu->awaited_by;
+        bool was_awaited = gpu->awaited_by != NULL;
+        char shown[PCI_ADDRESS_BUFFER];
+
+        /* A card that comes back is a new one, on whatever driver the kernel gives it. */
+        gpu_forget_record(manager, gpu);
+        if (manager->observer.gpu_removed)
+                manager->observer.gpu_removed(manager->observer_data, gpu);
+        g_ptr_array_remove(manager->gpus, gpu);
+        pci_address_print(address, shown);
+        for (guint i = 0; i < manager->gpu_calls->len; i++) {
+                Call *call = g_ptr_array_index(manager->gpu_calls, i);
+
+                if (!pci_address_equal(call->gpu, address))
+                        continue;
+                call = g_ptr_array_steal_index(manager->gpu_calls, i--);
+                call->failure =
+                        call->failure
+                                ?: refusal_new(REFUSAL_NO_SUCH_GPU, shown,
+                                               "See whether the card is seated and powered.",
+                                               "GPU %s has gone from the bus.", shown);
+                call->done(call->userdata, call->failure);
+                call_free(call);
+        }
+        if (launch)
+                launch_card_gone(launch, address, was_awaited);
+        manager_continue_deletes(manager);
+}
+
+static void device_changed(void *userdata, PciAddress address) {
+        Manager *manager = userdata;
+        Gpu *gpu = manager_look_at_gpu(manager, address, "the host rebound it");
+
+        /* Until both worlds have been seen whole, nothing is known to be left over. */
+        if (gpu && manager->begun)
+                gpu_settle(manager, gpu, false);
+}
+
+static void device_removed(void *userdata, PciAddress address) {
+        Manager *manager = userdata;
+        Gpu *gpu = manager_find_gpu(manager, address);
+
+        if (gpu)
+                manager_drop_gpu(manager, gpu);
+}
+
+static bool is_listed(const GArray *addresses, PciAddress address) {
+        for (guint i = 0; i < addresses->len; i++)
+                if (pci_address_equal(g_array_index(addresses, PciAddress, i), address))
+                        return true;
+        return false;
+}
+
+/* After a crash of the daemon: a Bind that it cut short was promised to nobody, so it is undone. */
+static void manager_undo_half_binds(Manager *manager) {
+        for (guint i = 0; i < manager->gpus->len; i++) {
+                Gpu *gpu = g_ptr_array_index(manager->gpus, i);
+
+                if (gpu->record && !gpu->record->machine_uuid[0] && !gpu_wholly_on_vfio(gpu))
+                        gpu_want_on_host(manager, gpu);
+        }
+}
+
+static void devices_listed(void *userdata, const GArray *addresses) {
+        Manager *manager = userdata;
+
+        for (guint i = manager->gpus->len; i-- > 0;) {
+                Gpu *gpu = g_ptr_array_index(manager->gpus, i);
+
+                if (!is_listed(addresses, gpu->address))
+                        manager_drop_gpu(manager, gpu);
+        }
+        for (guint i = 0; i < manager->orphans->len; i++) {
+                const CardRecord *record = g_ptr_array_index(manager->orphans, i);
+
+                manager->host.ops->ledger_remove(manager->host.self, record->card);
+        }
+        g_ptr_array_set_size(manager->orphans, 0);
+        if (!manager->begun)
+                manager_undo_half_binds(manager);
+        manager->begun = true;
+        manager_settle(manager);
+}
+
+static void link_read(void *userdata, PciAddress address, const LinkFacts *link) {
+        Manager *manager = userdata;
+        Gpu *gpu = manager_find_gpu(manager, address);
+
+        if (!gpu)
+                return;
+        set_text(&gpu->link_speed, link->speed, gpu, GPU_CHANGED_LINK);
+        if (gpu->link_width != link->width)
+                gpu->untold |= GPU_CHANGED_LINK;
+        gpu->link_width = link->width;
+        gpu_tell(manager, gpu, "");
+}
+
+const HostEvents *manager_host_events(void) {
+        static const HostEvents events = {
+                .device_changed = device_changed,
+                .device_removed = device_removed,
+                .devices_listed = devices_listed,
+                .handover_origins = card_origins,
+                .handover_ended = card_moved,
+                .link_read = link_read,
+        };
+
+        return &events;
+}

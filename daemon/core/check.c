@@ -1,0 +1,276 @@
+/* The judgement of a request. It is given facts and gives findings; it asks nobody and changes
+ * nothing, so what Check says is what Create would say. Every finding names its thing and the way
+ * out. */
+#include "core/check.h"
+
+#include <errno.h>
+
+bool device_facts_lead_card(const DeviceFacts *facts) {
+        if (!pci_function_is_gpu(&facts->function))
+                return false;
+        for (guint i = 0; i < facts->companions->len; i++) {
+                const PciFunction *companion = &g_array_index(facts->companions, PciFunction, i);
+
+                if (pci_function_is_gpu(companion) &&
+                    pci_address_compare(companion->address, facts->function.address) < 0)
+                        return false;
+        }
+        return true;
+}
+
+/* Whether the device is a GPU that could ever be given away whole. */
+static bool check_identity(const CheckCard *card, const char *shown, GPtrArray *findings) {
+        const PciFunction *function;
+
+        if (!card->facts) {
+                findings_error(findings, REFUSAL_NO_SUCH_GPU, shown,
+                               "ListGPUs shows the GPUs there are.",
+                               "There is no PCI device %s on this host.", shown);
+                return false;
+        }
+        function = &card->facts->function;
+        if (function->virtual_function || function->enabled_vfs > 0) {
+                findings_error(findings, REFUSAL_VIRTUAL_FUNCTION, shown,
+                               function->virtual_function
+                                       ? "Ask for a whole GPU; ListGPUs shows them."
+                                       : "Write 0 to its sriov_numvfs first; only whole GPUs are "
+                                         "handed over.",
+                               function->virtual_function
+                                       ? "PCI device %s is an SR-IOV virtual function."
+                                       : "GPU %s has SR-IOV virtual functions enabled.",
+                               shown);
+                return false;
+        }
+        if (!pci_function_is_gpu(function)) {
+                findings_error(findings, REFUSAL_NOT_A_GPU, shown,
+                               "ListGPUs shows the GPUs there are.",
+                               "PCI device %s is no display controller (its class is %06x).", shown,
+                               function->class);
+                return false;
+        }
+        if (!device_facts_lead_card(card->facts)) {
+                findings_error(
+                        findings, REFUSAL_NOT_A_GPU, shown,
+                        "Ask for the first display function of its slot: the rest of the card "
+                        "goes with it.",
+                        "PCI device %s is a further function of another GPU's card.", shown);
+                return false;
+        }
+        return true;
+}
+
+static void check_claims(const CheckCard *card, const char *shown, GPtrArray *findings) {
+        GpuView after;
+
+        switch (gpu_step(&card->view, GPU_ASK_RESERVE, &after)) {
+        case GPU_REFUSED_IN_USE:
+                findings_error(findings, REFUSAL_GPU_IN_USE, shown,
+                               "Shut that machine down first, or ask for another GPU.",
+                               "GPU %s belongs to machine %s.", shown, card->taken_by);
+                break;
+        case GPU_REFUSED_FAULTED:
+                findings_error(findings, REFUSAL_GPU_FAULTED, shown,
+                               "Remove the cause, then call Recover on the GPU; its FaultMessage "
+                               "says more.",
+                               "GPU %s is faulted (%s): %s", shown,
+                               gpu_fault_to_string(card->view.fault), card->fault_message);
+                break;
+        case GPU_REFUSED_PENDING:
+                if (card->taken_by[0])
+                        findings_error(findings, REFUSAL_GPU_IN_USE, shown,
+                                       "Wait until that machine has ended, or ask for another GPU.",
+                                       "GPU %s is reserved for machine %s.", shown, card->taken_by);
+                else
+                        findings_error(findings, REFUSAL_INVALID_STATE, shown,
+                                       "Try again when its Pending property is empty.",
+                                       "GPU %s is on its way (%s).", shown,
+                                       gpu_pending_to_string(card->view.pending));
+                break;
+        default:
+                break;
+        }
+        if (card->neighbour_taken_by[0])
+                findings_error(
+                        findings, REFUSAL_GPU_IN_USE, shown,
+                        "Devices of one IOMMU group can only be in one machine: shut that one "
+                        "down first.",
+                        "GPU %s shares IOMMU group %d with a device of machine %s.", shown,
+                        card->facts->iommu_group, card->neighbour_taken_by);
+}
+
+/* Whether @address goes to the machine with one of the requested cards. */
+static bool is_requested(const CheckFacts *facts, PciAddress address) {
+        for (guint i = 0; i < facts->cards->len; i++) {
+                const CheckCard *card = &g_array_index(facts->cards, CheckCard, i);
+
+                if (!card->facts)
+                        continue;
+                if (pci_address_equal(card->facts->function.address, address))
+                        return true;
+                for (guint j = 0; j < card->facts->companions->len; j++)
+                        if (pci_address_equal(
+                                    g_array_index(card->facts->companions, PciFunction, j).address,
+                                    address))
+                                return true;
+        }
+        return false;
+}
+
+static void check_group(const CheckFacts *facts, const CheckCard *card, const char *shown,
+                        GPtrArray *findings) {
+        g_autoptr(GString) foreign = g_string_new(NULL);
+        char printed[PCI_ADDRESS_BUFFER];
+
+        if (!facts->host.iommu || card->facts->iommu_group < 0) {
+                findings_error(
+                        findings, REFUSAL_NO_IOMMU, shown,
+                        "Switch VT-d or AMD-Vi on in the firmware, and boot an Intel host with "
+                        "intel_iommu=on.",
+                        "GPU %s has no IOMMU group.", shown);
+                return;
+        }
+        if (!facts->host.vfio)
+                findings_error(findings, REFUSAL_NO_IOMMU, shown, "Load it with: modprobe vfio-pci",
+                               "The kernel's vfio-pci driver is not loaded, so GPU %s cannot be "
+                               "handed over.",
+                               shown);
+        for (guint i = 0; i < card->facts->neighbours->len; i++) {
+                const PciFunction *neighbour =
+                        &g_array_index(card->facts->neighbours, PciFunction, i);
+
+                if (pci_function_on_host_driver(neighbour) &&
+                    !is_requested(facts, neighbour->address))
+                        g_string_append_printf(foreign, "%s%s (%s)", foreign->len > 0 ? ", " : "",
+                                               pci_address_print(neighbour->address, printed),
+                                               neighbour->driver);
+        }
+        if (foreign->len > 0)
+                findings_error(findings, REFUSAL_GROUP_NOT_VIABLE, shown,
+                               "Unbind those devices from their drivers, or move the GPU to a slot "
+                               "with an IOMMU group of its own.",
+                               "GPU %s shares IOMMU group %d with devices that the host uses: %s.",
+                               shown, card->facts->iommu_group, foreign->str);
+}
+
+void check_card(const CheckFacts *facts, const CheckCard *card, bool allow_boot_display,
+                GPtrArray *findings) {
+        char shown[PCI_ADDRESS_BUFFER];
+
+        pci_address_print(card->address, shown);
+        if (!check_identity(card, shown, findings))
+                return;
+        check_claims(card, shown, findings);
+        check_group(facts, card, shown, findings);
+        if (card->facts->boot_display && !allow_boot_display)
+                findings_error(findings, REFUSAL_BOOT_DISPLAY, shown,
+                               "Ask for another GPU, or set the option allow-boot-display to lose "
+                               "the console.",
+                               "GPU %s shows the host's console.", shown);
+}
+
+static void check_holders(const CheckFacts *facts, GPtrArray *findings) {
+        for (guint i = 0; i < facts->survey->holders->len; i++) {
+                const Holder *holder = g_ptr_array_index(facts->survey->holders, i);
+
+                findings_error(
+                        findings, REFUSAL_GPU_BUSY, holder->node,
+                        holder->unit[0] ? "Stop that unit first; ListHolders shows every holder."
+                                        : "End that process first; ListHolders shows every "
+                                          "holder.",
+                        "Process %d (%s%s%s) has %s open.", (int)holder->pid, holder->command,
+                        holder->unit[0] ? ", unit " : "", holder->unit, holder->node);
+        }
+}
+
+void check_hypervisor(const CheckFacts *facts, const char *subject, GPtrArray *findings) {
+        if (!facts->hypervisor.connected)
+                findings_error(findings, REFUSAL_HYPERVISOR_UNAVAILABLE, subject,
+                               "Start libvirt: systemctl start libvirtd (or virtqemud).",
+                               "libvirt cannot be reached at %s.", facts->hypervisor.uri);
+        else if (!facts->domains_known)
+                findings_error(
+                        findings, REFUSAL_HYPERVISOR_UNAVAILABLE, subject, "Try again in a moment.",
+                        "libvirt at %s has not told its domains yet.", facts->hypervisor.uri);
+}
+
+static void check_size(const CheckFacts *facts, const Request *request, GPtrArray *findings) {
+        g_autofree char *has = g_strdup_printf("The host has %u CPUs and %" G_GUINT64_FORMAT
+                                               " MiB of memory; ask for less.",
+                                               facts->host.cpus, facts->host.memory_mib);
+
+        if (request->vcpus > facts->host.cpus)
+                findings_error(findings, REFUSAL_INVALID_OPTION, "vcpus", has,
+                               "Option vcpus is %u, more than the host has.", request->vcpus);
+        if (request->memory_mib > facts->host.memory_mib)
+                findings_error(findings, REFUSAL_INVALID_OPTION, "memory-mib", has,
+                               "Option memory-mib is %" G_GUINT64_FORMAT
+                               ", more than the host has.",
+                               request->memory_mib);
+}
+
+static void check_images(const CheckFacts *facts, GPtrArray *findings) {
+        for (guint i = 0; i < facts->survey->images->len; i++) {
+                const ImageAnswer *image = g_ptr_array_index(facts->survey->images, i);
+
+                if (image->verdict != IMAGE_OK)
+                        findings_error(
+                                findings,
+                                image->verdict == IMAGE_NOT_FOUND ? REFUSAL_IMAGE_NOT_FOUND
+                                                                  : REFUSAL_IMAGE_NOT_ALLOWED,
+                                image->path,
+                                "Put the file into one of the service's ImageDirectories and "
+                                "name it there.",
+                                "Image %s %s.", image->path, image->why);
+        }
+}
+
+void check_survey(const CheckFacts *facts, GPtrArray *findings) {
+        if (!facts->survey)
+                return;
+        if (facts->survey->error == -ETIMEDOUT)
+                findings_error(
+                        findings, REFUSAL_GPU_BUSY, "host",
+                        "See whether the image directories' file systems answer, and whether "
+                        "processes hang.",
+                        "The host did not answer in time which processes hold the GPUs, or "
+                        "about the images.");
+        else if (facts->survey->error < 0)
+                findings_error(
+                        findings, REFUSAL_GPU_BUSY, "host",
+                        "The service's journal says more: journalctl -u feos-vmd",
+                        "The host could not be asked which processes hold the GPUs, or about "
+                        "the images.");
+        check_images(facts, findings);
+        check_holders(facts, findings);
+}
+
+void check_request(const CheckFacts *facts, const Request *request, GPtrArray *findings) {
+        check_size(facts, request, findings);
+        for (guint i = 0; i < facts->cards->len; i++)
+                check_card(facts, &g_array_index(facts->cards, CheckCard, i),
+                           request->allow_boot_display, findings);
+        check_hypervisor(facts, request->name, findings);
+        if (facts->name_taken)
+                findings_error(findings, REFUSAL_MACHINE_EXISTS, request->name,
+                               "Choose another name, or delete that machine first.",
+                               "There is a machine or libvirt domain %s already.", request->name);
+        if (facts->uuid_taken)
+                findings_error(findings, REFUSAL_MACHINE_EXISTS, request->uuid,
+                               "Choose another UUID, or leave it out.",
+                               "There is a machine or libvirt domain with UUID %s already.",
+                               request->uuid);
+        check_survey(facts, findings);
+        if (facts->hypervisor.connected && request->firmware == FIRMWARE_UEFI &&
+            !facts->hypervisor.uefi)
+                findings_error(findings, REFUSAL_INVALID_OPTION, "firmware",
+                               "Install UEFI firmware (package ovmf), or use \"bios\".",
+                               "The host has no UEFI firmware for machines.");
+        if (facts->hypervisor.connected && !facts->hypervisor.kvm)
+                findings_warning(
+                        findings, REFUSAL_NO_KVM, request->name,
+                        "Switch virtualisation (VT-x or AMD-V) on in the firmware and load "
+                        "kvm_intel or kvm_amd.",
+                        "The host has no KVM: machine %s runs in plain emulation, which is "
+                        "slow.",
+                        request->name);
+}

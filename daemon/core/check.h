@@ -1,0 +1,48 @@
+/* Facts + request -> findings. Pure: the one judgement behind Check, Create, Start and Bind. */
+#pragma once
+
+#include "core/host.h"
+#include "core/hypervisor.h"
+#include "core/refusal.h"
+#include "core/request.h"
+#include "gpu-state.h"
+
+/* One requested card with everything known of it; all pointers are lent. */
+typedef struct CheckCard {
+        PciAddress address;
+        const DeviceFacts *facts; /* NULL = there is no such PCI device */
+        GpuView view;
+        const char *fault_message;
+        const char *taken_by;           /* the machine that has or gets it, "" = none */
+        const char *neighbour_taken_by; /* the machine that has or gets a device of the same IOMMU
+                                         * group outside the card, "" = none */
+} CheckCard;
+
+typedef struct CheckFacts {
+        HostFacts host;
+        HypervisorFacts hypervisor;
+        bool domains_known; /* libvirt has told which domains there are */
+        GArray *cards;      /* CheckCard, in the order of the request */
+        bool name_taken;
+        bool uuid_taken;
+        const SurveyAnswer *survey; /* NULL = nothing was asked */
+} CheckFacts;
+
+/* Whether the card can be moved to vfio-pci and given away; adds what stands in the way. */
+void check_card(const CheckFacts *facts, const CheckCard *card, bool allow_boot_display,
+                GPtrArray *findings);
+
+/* What the survey found: images that are not there or not allowed, processes that hold the cards.
+ */
+void check_survey(const CheckFacts *facts, GPtrArray *findings);
+
+/* Whether libvirt can be asked for anything; adds HypervisorUnavailable where not. */
+void check_hypervisor(const CheckFacts *facts, const char *subject, GPtrArray *findings);
+
+/* Everything that Create asks of a request. */
+void check_request(const CheckFacts *facts, const Request *request, GPtrArray *findings);
+
+/* Whether the function leads its card: it is a display controller, and no display controller of the
+ * card comes before it. One card is one GPU, however many of its functions are display controllers.
+ */
+bool device_facts_lead_card(const DeviceFacts *facts);

@@ -1,0 +1,403 @@
+/* The manager's machines: libvirt's domains as they were last seen, the processes behind them, and
+ * the Machine records of those that are ours. libvirt's word that a domain has stopped does not
+ * prove that its QEMU is dead (qemuProcessStop ignores the result of the kill), and when libvirt is
+ * down it says nothing at all; so each QEMU is watched by pidfd, and a domain counts as over when
+ * both agree, or the process is dead and nobody is there to ask. */
+#include "core/manager-private.h"
+
+#include <string.h>
+
+void domain_free(Domain *domain) {
+        domain_facts_free(domain->facts);
+        g_free(domain);
+}
+
+static Domain *manager_find_domain(Manager *manager, const char *uuid) {
+        return g_hash_table_lookup(manager->domains, uuid);
+}
+
+static bool domain_may_live(const Domain *domain) {
+        return domain->facts->active || domain->process_lives;
+}
+
+bool manager_domain_may_live(Manager *manager, const char *uuid) {
+        const Domain *domain = manager_find_domain(manager, uuid);
+
+        /* Of a domain that nobody has seen, only a libvirt that has told them all says it is not.
+         */
+        return domain ? domain_may_live(domain) : !manager->domains_known;
+}
+
+static bool domain_has_function(const Domain *domain, PciAddress address) {
+        for (guint i = 0; i < domain->facts->hostdevs->len; i++)
+                if (pci_address_equal(g_array_index(domain->facts->hostdevs, PciAddress, i),
+                                      address))
+                        return true;
+        return false;
+}
+
+const Domain *manager_domain_with(Manager *manager, const DeviceFacts *card) {
+        GHashTableIter iter;
+        Domain *domain;
+
+        g_hash_table_iter_init(&iter, manager->domains);
+        while (g_hash_table_iter_next(&iter, NULL, (void **)&domain)) {
+                if (!domain_may_live(domain))
+                        continue;
+                if (domain_has_function(domain, card->function.address))
+                        return domain;
+                for (guint i = 0; i < card->companions->len; i++)
+                        if (domain_has_function(
+                                    domain,
+                                    g_array_index(card->companions, PciFunction, i).address))
+                                return domain;
+        }
+        return NULL;
+}
+
+/* --- machines --- */
+
+Machine *manager_find_machine(Manager *manager, const char *name_or_uuid) {
+        for (guint i = 0; i < manager->machines->len; i++) {
+                Machine *machine = g_ptr_array_index(manager->machines, i);
+
+                if (g_str_equal(machine->name, name_or_uuid) ||
+                    g_ascii_strcasecmp(machine->uuid, name_or_uuid) == 0)
+                        return machine;
+        }
+        return NULL;
+}
+
+static int machine_order(const void *a, const void *b) {
+        const Machine *const *x = a, *const *y = b;
+
+        return strcmp((*x)->name, (*y)->name);
+}
+
+void manager_add_machine(Manager *manager, Machine *machine) {
+        g_ptr_array_add(manager->machines, machine);
+        g_ptr_array_sort(manager->machines, machine_order);
+        if (manager->observer.machine_added)
+                manager->observer.machine_added(manager->observer_data, machine);
+}
+
+void manager_remove_machine(Manager *manager, Machine *machine) {
+        if (manager->observer.machine_removed)
+                manager->observer.machine_removed(manager->observer_data, machine);
+        g_ptr_array_remove(manager->machines, machine);
+}
+
+MachineVerdict machine_apply(Manager *manager, Machine *machine, MachineEvent event,
+                             const char *reason) {
+        MachineState old = machine->state;
+        MachineVerdict verdict = machine_step(old, event, &machine->state);
+
+        if (machine->state == old)
+                return verdict;
+        g_free(machine->state_reason);
+        machine->state_reason = g_strdup(reason);
+        if (manager->observer.machine_changed)
+                manager->observer.machine_changed(manager->observer_data, machine,
+                                                  MACHINE_CHANGED_STATE);
+        if (manager->observer.machine_state_changed)
+                manager->observer.machine_state_changed(manager->observer_data, machine, old,
+                                                        reason);
+        return verdict;
+}
+
+static const char *off_reason_to_string(DomainOffReason reason) {
+        switch (reason) {
+        case DOMAIN_OFF_SHUTDOWN:
+                return "the guest powered off";
+        case DOMAIN_OFF_DESTROYED:
+                return "it was powered off by force";
+        case DOMAIN_OFF_CRASHED:
+                return "QEMU died or the guest crashed";
+        case DOMAIN_OFF_FAILED:
+                return "it could not be started";
+        default:
+                return "";
+        }
+}
+
+static MachineEvent domain_observation(const Domain *domain, const char **ret_reason) {
+        const DomainFacts *facts = domain->facts;
+
+        *ret_reason = "";
+        if (!domain_may_live(domain)) {
+                if (facts->first_start != FIRST_START_DONE)
+                        return MACHINE_SEEN_NEVER_STARTED;
+                *ret_reason = off_reason_to_string(facts->off_reason);
+                return facts->off_reason == DOMAIN_OFF_CRASHED ? MACHINE_SEEN_CRASHED
+                                                               : MACHINE_SEEN_OFF;
+        }
+        if (!facts->active) {
+                *ret_reason = "QEMU is ending";
+                return MACHINE_SEEN_STOPPING;
+        }
+        switch (facts->state) {
+        case DOMAIN_PAUSED:
+                return MACHINE_SEEN_PAUSED;
+        case DOMAIN_STOPPING:
+                *ret_reason = "the guest is powering off";
+                return MACHINE_SEEN_STOPPING;
+        default:
+                return MACHINE_SEEN_RUNNING;
+        }
+}
+
+static void machine_take_facts(Manager *manager, Machine *machine, const Domain *domain) {
+        const DomainFacts *facts = domain->facts;
+        pid_t leader = domain_may_live(domain) ? facts->pid : 0;
+        unsigned changes = 0;
+
+        if (machine->leader != leader)
+                changes |= MACHINE_CHANGED_LEADER;
+        if (machine->vcpus != facts->vcpus || machine->memory_mib != facts->memory_mib ||
+            machine->autostart != facts->autostart)
+                changes |= MACHINE_CHANGED_FACTS;
+        machine->leader = leader;
+        machine->vcpus = facts->vcpus;
+        machine->memory_mib = facts->memory_mib;
+        machine->autostart = facts->autostart;
+        if (changes != 0 && manager->observer.machine_changed)
+                manager->observer.machine_changed(manager->observer_data, machine, changes);
+}
+
+void machine_refresh(Manager *manager, Machine *machine) {
+        const Domain *domain = manager_find_domain(manager, machine->uuid);
+        const char *reason;
+        MachineEvent event;
+
+        if (!domain) {
+                if (!machine->launch && manager->domains_known)
+                        manager_remove_machine(manager, machine);
+                return;
+        }
+        event = domain_observation(domain, &reason);
+        machine_take_facts(manager, machine, domain);
+        machine_apply(manager, machine, event, reason);
+}
+
+static Machine *manager_adopt_machine(Manager *manager, const Domain *domain) {
+        const DomainFacts *facts = domain->facts;
+        Machine *machine = machine_new(facts->name, facts->uuid);
+        const char *reason;
+
+        g_array_append_vals(machine->gpus, facts->gpus->data, facts->gpus->len);
+        machine->vcpus = facts->vcpus;
+        machine->memory_mib = facts->memory_mib;
+        machine->autostart = facts->autostart;
+        machine->leader = domain_may_live(domain) ? facts->pid : 0;
+        machine_step(MACHINE_STOPPED, domain_observation(domain, &reason), &machine->state);
+        g_free(machine->state_reason);
+        machine->state_reason = g_strdup(reason);
+        manager_add_machine(manager, machine);
+        return machine;
+}
+
+/* --- what the hypervisor tells --- */
+
+static bool manager_launches(Manager *manager, const char *uuid) {
+        for (guint i = 0; i < manager->launches->len; i++) {
+                const Launch *launch = g_ptr_array_index(manager->launches, i);
+
+                if (g_str_equal(launch->uuid, uuid))
+                        return true;
+        }
+        return false;
+}
+
+static void nobody_waits(void *userdata, const Refusal *refusal) {
+}
+
+static void manager_follow_domain(Manager *manager, Domain *domain) {
+        const DomainFacts *facts = domain->facts;
+        Machine *machine;
+
+        if (!facts->ours)
+                return;
+        /* A Create that a crash of the daemon, or of libvirt, cut short before the first start was
+         * answered with an error or not at all: the machine is not to stay. */
+        if (facts->first_start == FIRST_START_PENDING && !domain_may_live(domain) &&
+            !manager_launches(manager, facts->uuid)) {
+                manager->hypervisor.ops->act(manager->hypervisor.self, HYPERVISOR_UNDEFINE,
+                                             facts->uuid, nobody_waits, NULL);
+                return;
+        }
+        machine = manager_find_machine(manager, facts->uuid);
+        if (machine)
+                machine_refresh(manager, machine);
+        else
+                manager_adopt_machine(manager, domain);
+}
+
+static void manager_forget_domain(Manager *manager, Domain *domain) {
+        g_autofree char *uuid = g_strdup(domain->facts->uuid);
+        Machine *machine = manager_find_machine(manager, uuid);
+
+        g_hash_table_remove(manager->domains, uuid);
+        if (machine)
+                machine_refresh(manager, machine);
+}
+
+static void manager_follow_through(Manager *manager, const char *reason) {
+        manager_refresh_holders(manager, reason);
+        if (manager->begun)
+                manager_settle(manager);
+        manager_continue_deletes(manager);
+}
+
+static void domain_died(void *userdata) {
+        Domain *domain = userdata;
+        Manager *manager = domain->manager;
+        HypervisorFacts hypervisor;
+
+        manager->hypervisor.ops->facts(manager->hypervisor.self, &hypervisor);
+        domain->watch = 0;
+        domain->process_lives = false;
+        domain->process_died = true;
+        if (domain->gone)
+                manager_forget_domain(manager, domain);
+        else if (hypervisor.connected && domain->facts->active) {
+                /* libvirt is about to find out, and it knows why. */
+                manager->hypervisor.ops->look(manager->hypervisor.self, domain->facts->uuid);
+                return;
+        } else {
+                if (domain->facts->active)
+                        domain->facts->off_reason = DOMAIN_OFF_CRASHED;
+                domain->facts->active = false;
+                manager_follow_domain(manager, domain);
+        }
+        manager_follow_through(manager, "its machine has ended");
+}
+
+static void domain_watch(Manager *manager, Domain *domain) {
+        DomainFacts *facts = domain->facts;
+
+        if (domain->watch != 0)
+                manager->host.ops->unwatch_process(manager->host.self, domain->watch);
+        domain->watch = manager->host.ops->watch_process(manager->host.self, facts->pidfd,
+                                                         domain_died, domain);
+        domain->process_lives = domain->watch != 0;
+        domain->process_died = false;
+}
+
+/* Takes what is in @facts and leaves it empty, but valid to free. */
+static void manager_take_domain(Manager *manager, DomainFacts *facts) {
+        Domain *domain = manager_find_domain(manager, facts->uuid);
+        pid_t old_pid = 0;
+
+        if (!domain) {
+                domain = g_new0(Domain, 1);
+                domain->manager = manager;
+                domain->facts = domain_facts_new();
+                g_hash_table_insert(manager->domains, g_strdup(facts->uuid), domain);
+        }
+        if (domain->process_lives)
+                old_pid = domain->facts->pid;
+        if (old_pid != 0 && facts->pid != 0 && facts->pid != old_pid && facts->ours) {
+                Machine *machine = manager_find_machine(manager, facts->uuid);
+
+                /* It ended and was started again between two looks. */
+                if (machine)
+                        machine_apply(manager, machine, MACHINE_SEEN_OFF, "");
+        }
+        if (facts->pid == 0 && old_pid != 0) {
+                facts->pid = old_pid;
+                facts->pidfd = domain->facts->pidfd;
+                domain->facts->pidfd = -1;
+        }
+
+        DomainFacts before = *domain->facts;
+        *domain->facts = *facts;
+        *facts = before;
+        domain->gone = false;
+        if (domain->facts->pidfd >= 0 && domain->facts->pid != old_pid)
+                domain_watch(manager, domain);
+        manager_follow_domain(manager, domain);
+}
+
+static void manager_lose_domain(Manager *manager, Domain *domain) {
+        if (domain->process_lives) {
+                domain->facts->active = false;
+                domain->gone = true;
+                return;
+        }
+        manager_forget_domain(manager, domain);
+}
+
+static void domain_seen(void *userdata, DomainFacts *facts) {
+        Manager *manager = userdata;
+
+        manager_take_domain(manager, facts);
+        manager_follow_through(manager, "its machine has changed");
+}
+
+static void domain_gone(void *userdata, const char *uuid) {
+        Manager *manager = userdata;
+        Domain *domain = manager_find_domain(manager, uuid);
+
+        if (domain)
+                manager_lose_domain(manager, domain);
+        manager_follow_through(manager, "its machine has gone");
+}
+
+static bool is_among(const GPtrArray *domains, const char *uuid) {
+        for (guint i = 0; i < domains->len; i++) {
+                const DomainFacts *facts = g_ptr_array_index(domains, i);
+
+                if (g_str_equal(facts->uuid, uuid))
+                        return true;
+        }
+        return false;
+}
+
+static void domains_listed(void *userdata, GPtrArray *domains) {
+        Manager *manager = userdata;
+        g_autoptr(GList) known = g_hash_table_get_values(manager->domains);
+
+        manager->domains_known = true;
+        for (GList *l = known; l; l = l->next) {
+                Domain *domain = l->data;
+
+                if (!is_among(domains, domain->facts->uuid))
+                        manager_lose_domain(manager, domain);
+        }
+        for (guint i = 0; i < domains->len; i++)
+                manager_take_domain(manager, g_ptr_array_index(domains, i));
+        for (guint i = manager->machines->len; i-- > 0;)
+                machine_refresh(manager, g_ptr_array_index(manager->machines, i));
+        manager_follow_through(manager, "libvirt's domains were looked at");
+}
+
+static void connection_changed(void *userdata) {
+        Manager *manager = userdata;
+        g_autoptr(GList) known = g_hash_table_get_values(manager->domains);
+        HypervisorFacts hypervisor;
+
+        manager->hypervisor.ops->facts(manager->hypervisor.self, &hypervisor);
+        manager->domains_known = false;
+        if (manager->observer.service_changed)
+                manager->observer.service_changed(manager->observer_data);
+        if (hypervisor.connected)
+                return; /* the domains follow */
+        for (GList *l = known; l; l = l->next) {
+                Domain *domain = l->data;
+
+                /* Its process died and libvirt went before it could say so. */
+                if (domain->facts->active && domain->process_died)
+                        domain_died(domain);
+        }
+}
+
+const HypervisorEvents *manager_hypervisor_events(void) {
+        static const HypervisorEvents events = {
+                .connection_changed = connection_changed,
+                .domains_listed = domains_listed,
+                .domain_seen = domain_seen,
+                .domain_gone = domain_gone,
+        };
+
+        return &events;
+}

@@ -1,0 +1,45 @@
+/* The record of one GPU. Fields are written by the manager alone; everybody else reads. */
+#pragma once
+
+#include "core/host.h"
+#include "gpu-state.h"
+
+typedef struct Launch Launch;
+
+/* What a change of a GPU touched, for PropertiesChanged. */
+typedef enum GpuChange {
+        GPU_CHANGED_STATE = 1 << 0,
+        GPU_CHANGED_PENDING = 1 << 1,
+        GPU_CHANGED_FAULT = 1 << 2, /* Fault and FaultMessage */
+        GPU_CHANGED_DRIVER = 1 << 3,
+        GPU_CHANGED_HOST_DRIVER = 1 << 4,
+        GPU_CHANGED_MACHINE = 1 << 5, /* Machine and MachineName */
+        GPU_CHANGED_LINK = 1 << 6,    /* LinkSpeed and LinkWidth */
+        GPU_CHANGED_FACTS = 1 << 7,   /* anything of facts but the driver: companions, group, ... */
+} GpuChange;
+
+typedef struct Gpu {
+        PciAddress address;
+        DeviceFacts *facts; /* of the last look; never NULL */
+        GpuView view;
+        char *fault_message;  /* "" without a fault */
+        char *host_driver;    /* what it returns to; "" = none or unknown */
+        char *machine_name;   /* who has or gets it, foreign domains too; "" = nobody */
+        bool machine_is_ours; /* whether machine_name is one of our machines */
+        char *link_speed;
+        unsigned link_width;
+
+        CardRecord *record; /* what to do with the card in the end; NULL = nothing, it is where it
+                             * belongs */
+        bool recorded;      /* the ledger has the record */
+        Launch *launch;     /* weak: the launch that has reserved it */
+        Launch *awaited_by; /* weak: the launch that waits for the helper at this card */
+
+        unsigned untold;     /* GpuChange: changed since the observer was told */
+        GpuState told_state; /* what the observer was told last */
+} Gpu;
+
+/* Takes @facts. */
+Gpu *gpu_new(DeviceFacts *facts);
+void gpu_free(Gpu *gpu);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Gpu, gpu_free)

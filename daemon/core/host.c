@@ -1,0 +1,109 @@
+/* The values that cross the seam to the host: making, copying and freeing them, and the few
+ * questions that can be answered from one function's facts alone. Knows nothing of where facts come
+ * from and does no I/O; the doing is daemon/host's. */
+#include "core/host.h"
+
+#include <string.h>
+
+bool pci_function_is_gpu(const PciFunction *function) {
+        return function->class >> 16 == 0x03;
+}
+
+bool pci_function_on_vfio(const PciFunction *function) {
+        return strcmp(function->driver, "vfio-pci") == 0;
+}
+
+bool pci_function_on_host_driver(const PciFunction *function) {
+        return function->driver[0] != '\0' && !pci_function_on_vfio(function) &&
+               strcmp(function->driver, "pci-stub") != 0;
+}
+
+DeviceFacts *device_facts_new(void) {
+        DeviceFacts *facts = g_new0(DeviceFacts, 1);
+
+        facts->companions = g_array_new(FALSE, TRUE, sizeof(PciFunction));
+        facts->neighbours = g_array_new(FALSE, TRUE, sizeof(PciFunction));
+        facts->iommu_group = -1;
+        facts->numa_node = -1;
+        facts->vendor_name = g_strdup("");
+        facts->model_name = g_strdup("");
+        facts->bar_sizes = g_array_new(FALSE, TRUE, sizeof(uint64_t));
+        facts->reset_methods = g_new0(char *, 1);
+        return facts;
+}
+
+void device_facts_free(DeviceFacts *facts) {
+        if (!facts)
+                return;
+
+        g_clear_pointer(&facts->companions, g_array_unref);
+        g_clear_pointer(&facts->neighbours, g_array_unref);
+        g_clear_pointer(&facts->bar_sizes, g_array_unref);
+        g_free(facts->vendor_name);
+        g_free(facts->model_name);
+        g_strfreev(facts->reset_methods);
+        g_free(facts);
+}
+
+CardRecord *card_record_new(PciAddress card) {
+        CardRecord *record = g_new0(CardRecord, 1);
+
+        record->card = card;
+        record->origins = g_array_new(FALSE, TRUE, sizeof(FunctionOrigin));
+        return record;
+}
+
+CardRecord *card_record_copy(const CardRecord *record) {
+        CardRecord *copy = card_record_new(record->card);
+
+        g_array_append_vals(copy->origins, record->origins->data, record->origins->len);
+        memcpy(copy->machine_uuid, record->machine_uuid, sizeof copy->machine_uuid);
+        copy->return_to_host = record->return_to_host;
+        return copy;
+}
+
+void card_record_free(CardRecord *record) {
+        if (!record)
+                return;
+
+        g_clear_pointer(&record->origins, g_array_unref);
+        g_free(record);
+}
+
+void holder_free(Holder *holder) {
+        if (!holder)
+                return;
+
+        g_free(holder->command);
+        g_free(holder->unit);
+        g_free(holder->node);
+        g_free(holder);
+}
+
+void image_answer_free(ImageAnswer *answer) {
+        if (!answer)
+                return;
+
+        g_free(answer->path);
+        g_free(answer->resolved);
+        g_free(answer->why);
+        g_free(answer);
+}
+
+/* Frees what @array holds whether or not its maker has told it how to. */
+static void answers_free(GPtrArray *array, GDestroyNotify element_free) {
+        if (!array)
+                return;
+
+        g_ptr_array_set_free_func(array, element_free);
+        g_ptr_array_unref(array);
+}
+
+void survey_answer_free(SurveyAnswer *answer) {
+        if (!answer)
+                return;
+
+        answers_free(answer->holders, (GDestroyNotify)holder_free);
+        answers_free(answer->images, (GDestroyNotify)image_answer_free);
+        g_free(answer);
+}

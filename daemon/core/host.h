@@ -1,0 +1,205 @@
+/* The seam to the kernel's side: what core asks of the host, and what it is told in return. Core
+ * knows no sysfs, no udev and no helper processes; it is given this. Everything here is called on,
+ * and calls back on, the main loop's thread, and nothing here blocks. */
+#pragma once
+
+#include "core/pci-address.h"
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* One PCI function as sysfs shows it. */
+typedef struct PciFunction {
+        PciAddress address;
+        uint32_t class; /* 24 bits: base class, subclass, programming interface */
+        uint16_t vendor;
+        uint16_t device;
+        uint16_t subsystem_vendor;
+        uint16_t subsystem_device;
+        char driver[64];       /* "" when none is bound */
+        bool virtual_function; /* an SR-IOV virtual function */
+        unsigned enabled_vfs;  /* virtual functions switched on beneath it */
+} PciFunction;
+
+/* A device and everything around it that decides whether it can be given away. */
+typedef struct DeviceFacts {
+        PciFunction function;
+        GArray *companions; /* PciFunction: same slot and same IOMMU group, by address */
+        GArray *neighbours; /* PciFunction: the rest of the IOMMU group, bridges left out */
+        int iommu_group;    /* -1 = none */
+        int numa_node;      /* -1 = unknown */
+        bool boot_display;
+        char *vendor_name; /* from udev's hardware database; "" when unknown */
+        char *model_name;
+        GArray *bar_sizes; /* uint64_t, bytes, BAR 0 to 5; 0 = not there */
+        char **reset_methods;
+} DeviceFacts;
+
+/* Whether the function is a display controller (base class 03). */
+bool pci_function_is_gpu(const PciFunction *function);
+bool pci_function_on_vfio(const PciFunction *function);
+/* Whether a host driver is bound, that is any but vfio-pci, pci-stub or none: the ones that keep
+ * the VFIO group from being used (Linux, drivers/vfio and driver_managed_dma). */
+bool pci_function_on_host_driver(const PciFunction *function);
+
+DeviceFacts *device_facts_new(void);
+void device_facts_free(DeviceFacts *facts);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(DeviceFacts, device_facts_free)
+
+typedef struct HostFacts {
+        bool iommu;          /* the kernel has IOMMU groups */
+        bool vfio;           /* the vfio-pci driver is there */
+        unsigned cpus;       /* online */
+        uint64_t memory_mib; /* physical memory */
+} HostFacts;
+
+/* Where one function came from, kept so that it can go back there. */
+typedef struct FunctionOrigin {
+        PciAddress address;
+        char driver[64];          /* "" = no driver */
+        char driver_override[64]; /* "" = none was set */
+        bool known;               /* read by a helper before the function was touched. False: nobody
+                                   * knows where it came from, and any host driver is right */
+} FunctionOrigin;
+
+/* The ledger's entry for one card. It is written before the card is touched and removed when the
+ * card is back where it came from, so whoever reads it knows what is left to do. */
+typedef struct CardRecord {
+        PciAddress card;
+        GArray *origins;       /* FunctionOrigin; the GPU's own function first */
+        char machine_uuid[37]; /* who it was taken for; "" = Bind, ahead of any machine */
+        bool return_to_host;   /* when that machine ends: to the host drivers, else stay on vfio-pci
+                                */
+} CardRecord;
+
+CardRecord *card_record_new(PciAddress card);
+CardRecord *card_record_copy(const CardRecord *record);
+void card_record_free(CardRecord *record);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(CardRecord, card_record_free)
+
+typedef enum HandoverDirection {
+        HANDOVER_TO_VFIO,
+        HANDOVER_TO_HOST,
+} HandoverDirection;
+
+typedef enum HandoverOutcome {
+        HANDOVER_DONE,    /* every driver link says so */
+        HANDOVER_FAILED,  /* the kernel refused; the helper is gone */
+        HANDOVER_LOST,    /* the device does not answer any more; the helper is gone */
+        HANDOVER_OVERDUE, /* the deadline has passed and the helper is still at it. One of the other
+                           * three follows, perhaps never */
+} HandoverOutcome;
+
+/* A process that has a card open. */
+typedef struct Holder {
+        pid_t pid;
+        uid_t uid;
+        char *command;
+        char *unit; /* systemd unit, "" = none */
+        char *node; /* the device node, /dev/... */
+} Holder;
+
+void holder_free(Holder *holder);
+
+typedef enum ImageVerdict {
+        IMAGE_OK,
+        IMAGE_NOT_FOUND,
+        IMAGE_NOT_ALLOWED,
+} ImageVerdict;
+
+/* What became of one path that a request named. */
+typedef struct ImageAnswer {
+        ImageVerdict verdict;
+        char *path;     /* as asked */
+        char *resolved; /* absolute, free of symlinks; NULL unless the verdict is ok */
+        char *why;      /* a clause that continues "The image … ", NULL when the verdict is ok */
+} ImageAnswer;
+
+void image_answer_free(ImageAnswer *answer);
+
+/* What is asked of the slow side of the host: files that may lie on a dead server, other processes'
+ * memory. */
+typedef struct SurveyQuestion {
+        GArray *cards;     /* PciAddress: whose holders are wanted; NULL or empty for none */
+        GPtrArray *images; /* char *path, absolute or relative to an image directory; as above */
+        GArray *qcow2;     /* bool, parallel to @images: to be opened as qcow2 */
+} SurveyQuestion;
+
+typedef struct SurveyAnswer {
+        GPtrArray *holders; /* Holder * */
+        GPtrArray *images;  /* ImageAnswer *, in the order asked */
+        int error; /* negative errno when the survey itself failed, -ETIMEDOUT when overdue */
+} SurveyAnswer;
+
+/* @answer is the caller's (survey_answer_free()). */
+typedef void (*SurveyDone)(void *userdata, SurveyAnswer *answer);
+
+void survey_answer_free(SurveyAnswer *answer);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(SurveyAnswer, survey_answer_free)
+
+/* The link as it runs now; reading it touches the hardware, so it arrives later than the facts. */
+typedef struct LinkFacts {
+        char *speed; /* as sysfs words it, "8.0 GT/s PCIe"; "" = unknown */
+        unsigned width;
+} LinkFacts;
+
+/* What the host tells core. */
+typedef struct HostEvents {
+        /* Something about the device at @address may have changed: look again. Also sent once for
+         * every GPU found at the start. */
+        void (*device_changed)(void *userdata, PciAddress address);
+        /* The device is gone from the bus. */
+        void (*device_removed)(void *userdata, PciAddress address);
+        /* Events were lost or this is the start: device_changed was sent for every GPU there is,
+         * and every GPU that is not among @addresses (PciAddress, lent) is gone. */
+        void (*devices_listed)(void *userdata, const GArray *addresses);
+        /* The helper has read where the functions come from and waits. Returns 0 when that is
+         * safely recorded, and only then the helper goes on; negative errno: it ends without
+         * touching anything and the outcome is HANDOVER_FAILED. */
+        int (*handover_origins)(void *userdata, PciAddress card, const GArray *origins);
+        /* @message says why, for a person; NULL when done. */
+        void (*handover_ended)(void *userdata, PciAddress card, HandoverOutcome outcome,
+                               const char *message);
+        void (*link_read)(void *userdata, PciAddress address, const LinkFacts *link);
+} HostEvents;
+
+typedef struct Host Host;
+
+/* The functions that a host offers; @self is its own. */
+typedef struct HostOps {
+        void (*facts)(void *self, HostFacts *ret);
+        /* Fresh facts of any PCI device. 0 and new facts (device_facts_free()), or -ENODEV when
+         * there is no such device. */
+        int (*look)(void *self, PciAddress address, DeviceFacts **ret);
+        /* Asks for the link's speed and width; link_read follows, unless the device does not
+         * answer. */
+        void (*read_link)(void *self, PciAddress address);
+        /* Starts the one helper that moves a whole card; its functions and where they go are
+         * @record's origins. Returns 0 and handover_ended follows (never from within this call), or
+         * -EBUSY while a helper is at this card already, or another negative errno. */
+        int (*handover)(void *self, HandoverDirection direction, const CardRecord *record);
+        /* Whether a helper is at this card now. */
+        bool (*handing_over)(void *self, PciAddress card);
+        /* The ledger. write is atomic and replaces; remove of what is not there is fine. Both 0 or
+         * a negative errno. */
+        int (*ledger_write)(void *self, const CardRecord *record);
+        int (*ledger_remove)(void *self, PciAddress card);
+        /* Every record found, a new array that owns its CardRecords. */
+        GPtrArray *(*ledger_read)(void *self);
+        /* Asks; @done is called exactly once, never from within this call, unless cancelled.
+         * Returns a ticket (never 0). The question is copied. */
+        uint64_t (*survey)(void *self, const SurveyQuestion *question, SurveyDone done,
+                           void *userdata);
+        /* Calls @died once when the process behind @pidfd, which is duplicated, is dead; never from
+         * within this call. Returns a ticket, 0 when it cannot be watched. */
+        uint64_t (*watch_process)(void *self, int pidfd, void (*died)(void *userdata),
+                                  void *userdata);
+        void (*unwatch_process)(void *self, uint64_t ticket);
+} HostOps;
+
+struct Host {
+        const HostOps *ops;
+        void *self;
+};

@@ -1,0 +1,127 @@
+/* The seam to libvirt's side: domains as core sees them, and what it asks for them. Core knows no
+ * libvirt and no threads; everything here is called on, and calls back on, the main loop's thread,
+ * and nothing here blocks. */
+#pragma once
+
+#include "core/pci-address.h"
+#include "core/refusal.h"
+#include "core/request.h"
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+typedef enum DomainState {
+        DOMAIN_OFF, /* defined, no QEMU; see reason */
+        DOMAIN_RUNNING,
+        DOMAIN_PAUSED,
+        DOMAIN_STOPPING, /* the guest is shutting down, QEMU still lives */
+} DomainState;
+
+typedef enum DomainOffReason {
+        DOMAIN_OFF_UNKNOWN,
+        DOMAIN_OFF_SHUTDOWN,  /* the guest powered off */
+        DOMAIN_OFF_DESTROYED, /* somebody pulled the plug */
+        DOMAIN_OFF_CRASHED,   /* QEMU died or the guest crashed */
+        DOMAIN_OFF_FAILED,    /* it could not be started */
+} DomainOffReason;
+
+/* What Create intended with the first start; kept in our metadata element, where it survives a
+ * crash of the daemon. */
+typedef enum FirstStart {
+        FIRST_START_LATER,   /* Create with start=false: defined, to be started by Start */
+        FIRST_START_PENDING, /* Create with start=true, which has not got there: to be undone when
+                              * the Create is no longer under way */
+        FIRST_START_DONE,
+} FirstStart;
+
+/* One libvirt domain at the time of one look. */
+typedef struct DomainFacts {
+        char uuid[37]; /* lower case */
+        char *name;
+        bool ours;   /* has our metadata element */
+        bool active; /* libvirt says that it runs, in whatever state */
+        DomainState state;
+        DomainOffReason off_reason;
+        FirstStart first_start; /* ours only */
+        GArray *gpus;           /* PciAddress, as Create was asked; ours only */
+        GArray *hostdevs;       /* PciAddress of every PCI function in its XML; when active, of the
+                                 * live XML */
+        uint32_t vcpus;
+        uint64_t memory_mib;
+        bool autostart;
+        pid_t pid; /* QEMU, 0 = none */
+        int pidfd; /* of @pid, checked to be this domain's QEMU; -1 = none. Owned by the facts */
+} DomainFacts;
+
+DomainFacts *domain_facts_new(void);
+void domain_facts_free(DomainFacts *facts);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(DomainFacts, domain_facts_free)
+
+/* One card as the machine gets it. */
+typedef struct DomainCard {
+        PciAddress functions[8]; /* the GPU first, then its companions by address */
+        unsigned n_functions;
+} DomainCard;
+
+/* A machine to define: the request with its paths resolved, its UUID chosen, and the cards'
+ * functions looked up. */
+typedef struct DomainSpec {
+        const Request *request;
+        const char *uuid;
+        const char *image; /* resolved; NULL = none */
+        const char *kernel;
+        const char *initrd;
+        GArray *cards; /* DomainCard, in the order of the request */
+        bool kvm;      /* else plain emulation */
+        bool uefi;
+} DomainSpec;
+
+typedef enum HypervisorVerb {
+        HYPERVISOR_DEFINE,
+        HYPERVISOR_START,
+        HYPERVISOR_SHUTDOWN, /* press the power button */
+        HYPERVISOR_DESTROY,  /* pull the plug; also fine when it is off already */
+        HYPERVISOR_UNDEFINE, /* forget; also fine when it is not there */
+} HypervisorVerb;
+
+typedef struct HypervisorFacts {
+        bool connected;
+        const char *uri;     /* as configured */
+        const char *version; /* "9.0.0 (QEMU 7.2.0)"; "" while not connected */
+        bool kvm;            /* domains may be of type kvm */
+        bool uefi;           /* there is UEFI firmware for them */
+} HypervisorFacts;
+
+typedef struct HypervisorEvents {
+        /* Connected or no longer so. After a connect the domains follow. */
+        void (*connection_changed)(void *userdata);
+        /* All domains there are: @domains' DomainFacts are lent (take pidfd by setting it to -1).
+         * Domains not among them are gone. */
+        void (*domains_listed)(void *userdata, GPtrArray *domains);
+        /* One domain was looked at anew; facts lent as above. */
+        void (*domain_seen)(void *userdata, DomainFacts *facts);
+        void (*domain_gone)(void *userdata, const char *uuid);
+} HypervisorEvents;
+
+/* @refusal is NULL when done; lent. Codes: HypervisorUnavailable, HypervisorFailed, MachineExists,
+ * NoSuchMachine. */
+typedef void (*HypervisorDone)(void *userdata, const Refusal *refusal);
+
+typedef struct HypervisorOps {
+        void (*facts)(void *self, HypervisorFacts *ret); /* strings lent until the next event */
+        /* Defines a machine. @done is called exactly once, never from within this call. */
+        void (*define)(void *self, const DomainSpec *spec, HypervisorDone done, void *userdata);
+        /* Any verb but define, on the domain with @uuid. @done as above. The look at the domain
+         * that follows every verb reaches domain_seen or domain_gone before @done is called. */
+        void (*act)(void *self, HypervisorVerb verb, const char *uuid, HypervisorDone done,
+                    void *userdata);
+        /* Look at this domain again; domain_seen or domain_gone follows. */
+        void (*look)(void *self, const char *uuid);
+} HypervisorOps;
+
+typedef struct Hypervisor {
+        const HypervisorOps *ops;
+        void *self;
+} Hypervisor;

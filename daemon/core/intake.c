@@ -1,0 +1,192 @@
+/* Gathers what a check needs. First the host's slow side is asked (image files, other processes),
+ * which takes a while; then everything else is looked at and judged in one turn of the loop, so
+ * that nothing can change between the judgement and the reservation that follows it. */
+#include "core/manager-private.h"
+
+void intake_free(Intake *intake) {
+        request_free(intake->request);
+        g_free(intake->machine);
+        g_array_unref(intake->gpus);
+        g_ptr_array_unref(intake->findings);
+        survey_answer_free(intake->survey);
+        g_free(intake);
+}
+
+/* The machine that has, or gets, the function at @address; "" = none. */
+static const char *manager_taker(Manager *manager, PciAddress address) {
+        g_autoptr(GArray) none = g_array_new(FALSE, FALSE, sizeof(PciFunction));
+        DeviceFacts alone = { .function = { .address = address }, .companions = none };
+        const Domain *domain = manager_domain_with(manager, &alone);
+
+        if (domain)
+                return domain->facts->name;
+        for (guint i = 0; i < manager->gpus->len; i++) {
+                const Gpu *gpu = g_ptr_array_index(manager->gpus, i);
+
+                if (!gpu->launch)
+                        continue;
+                if (pci_address_equal(gpu->address, address))
+                        return gpu->launch->name;
+                for (guint j = 0; j < gpu->facts->companions->len; j++)
+                        if (pci_address_equal(
+                                    g_array_index(gpu->facts->companions, PciFunction, j).address,
+                                    address))
+                                return gpu->launch->name;
+        }
+        return "";
+}
+
+static const char *manager_neighbour_taker(Manager *manager, const DeviceFacts *facts) {
+        for (guint i = 0; i < facts->neighbours->len; i++) {
+                const char *taker = manager_taker(
+                        manager, g_array_index(facts->neighbours, PciFunction, i).address);
+
+                if (taker[0])
+                        return taker;
+        }
+        return "";
+}
+
+void intake_look_at_card(Manager *manager, PciAddress address, CheckCard *ret,
+                         GPtrArray *keep_facts) {
+        Gpu *gpu = manager_look_at_gpu(manager, address, "the host rebound it");
+
+        *ret = (CheckCard){
+                .address = address,
+                .fault_message = "",
+                .taken_by = "",
+                .neighbour_taken_by = "",
+        };
+        if (gpu) {
+                ret->facts = gpu->facts;
+                ret->view = gpu->view;
+                ret->fault_message = gpu->fault_message;
+                ret->taken_by = gpu->machine_name;
+                ret->neighbour_taken_by = manager_neighbour_taker(manager, gpu->facts);
+        } else {
+                DeviceFacts *facts;
+
+                if (manager->host.ops->look(manager->host.self, address, &facts) < 0)
+                        return;
+                g_ptr_array_add(keep_facts, facts);
+                ret->facts = facts;
+        }
+}
+
+static bool manager_has_domain(Manager *manager, const char *name, const char *uuid) {
+        GHashTableIter iter;
+        Domain *domain;
+
+        if ((name && manager_find_machine(manager, name)) ||
+            (uuid && manager_find_machine(manager, uuid)))
+                return true;
+        g_hash_table_iter_init(&iter, manager->domains);
+        while (g_hash_table_iter_next(&iter, NULL, (void **)&domain))
+                if ((name && g_str_equal(domain->facts->name, name)) ||
+                    (uuid && g_ascii_strcasecmp(domain->facts->uuid, uuid) == 0))
+                        return true;
+        return false;
+}
+
+static void intake_judge(Intake *intake) {
+        Manager *manager = intake->manager;
+        const Request *request = intake->request;
+        g_autoptr(GArray) cards = g_array_new(FALSE, TRUE, sizeof(CheckCard));
+        g_autoptr(GPtrArray) keep =
+                g_ptr_array_new_with_free_func((GDestroyNotify)device_facts_free);
+        CheckFacts facts = {
+                .domains_known = manager->domains_known,
+                .cards = cards,
+                .survey = intake->survey,
+        };
+
+        manager->host.ops->facts(manager->host.self, &facts.host);
+        manager->hypervisor.ops->facts(manager->hypervisor.self, &facts.hypervisor);
+        for (guint i = 0; i < intake->gpus->len; i++) {
+                CheckCard card;
+
+                intake_look_at_card(manager, g_array_index(intake->gpus, PciAddress, i), &card,
+                                    keep);
+                g_array_append_val(cards, card);
+        }
+        if (request) {
+                facts.name_taken = manager_has_domain(manager, request->name, NULL);
+                facts.uuid_taken =
+                        request->uuid && manager_has_domain(manager, NULL, request->uuid);
+                check_request(&facts, request, intake->findings);
+                return;
+        }
+        /* Create has asked about the boot display; the machine that it made may start again. */
+        for (guint i = 0; i < cards->len; i++)
+                check_card(&facts, &g_array_index(cards, CheckCard, i), intake->machine != NULL,
+                           intake->findings);
+        if (intake->machine)
+                check_hypervisor(&facts, intake->machine, intake->findings);
+        check_survey(&facts, intake->findings);
+}
+
+static void intake_finish(Intake *intake) {
+        intake_judge(intake);
+        intake->judged(intake, intake->findings);
+        g_ptr_array_remove_fast(intake->manager->intakes, intake);
+}
+
+static void intake_surveyed(void *userdata, SurveyAnswer *answer) {
+        Intake *intake = userdata;
+
+        intake->survey = answer;
+        intake_finish(intake);
+}
+
+static void intake_ask_image(SurveyQuestion *question, const char *path, bool qcow2) {
+        if (!path)
+                return;
+        g_ptr_array_add(question->images, (char *)path);
+        g_array_append_val(question->qcow2, qcow2);
+}
+
+/* Holders matter where a host driver would have to let go. */
+static void intake_ask_cards(Intake *intake, GArray *cards) {
+        for (guint i = 0; i < intake->gpus->len; i++) {
+                PciAddress address = g_array_index(intake->gpus, PciAddress, i);
+                const Gpu *gpu = manager_find_gpu(intake->manager, address);
+
+                if (gpu && gpu->view.state == GPU_HOST_BOUND &&
+                    gpu->view.pending == GPU_PENDING_NONE && gpu->view.fault == GPU_FAULT_NONE)
+                        g_array_append_val(cards, address);
+        }
+}
+
+Intake *intake_new(Manager *manager, Request *request, const char *machine, const GArray *gpus,
+                   GPtrArray *findings, IntakeDone judged) {
+        Intake *intake = g_new0(Intake, 1);
+
+        intake->manager = manager;
+        intake->request = request;
+        intake->machine = g_strdup(machine);
+        intake->gpus = g_array_copy((GArray *)gpus);
+        intake->findings = findings ?: findings_new();
+        intake->judged = judged;
+        return intake;
+}
+
+void intake_begin(Intake *intake) {
+        Manager *manager = intake->manager;
+        const Request *request = intake->request;
+        g_autoptr(GArray) cards = g_array_new(FALSE, TRUE, sizeof(PciAddress));
+        g_autoptr(GPtrArray) images = g_ptr_array_new();
+        g_autoptr(GArray) qcow2 = g_array_new(FALSE, TRUE, sizeof(bool));
+        SurveyQuestion question = { .cards = cards, .images = images, .qcow2 = qcow2 };
+
+        g_ptr_array_add(manager->intakes, intake);
+        intake_ask_cards(intake, cards);
+        if (request) {
+                intake_ask_image(&question, request->image, request->image_format == IMAGE_QCOW2);
+                intake_ask_image(&question, request->kernel, false);
+                intake_ask_image(&question, request->initrd, false);
+        }
+        if (cards->len == 0 && images->len == 0)
+                intake_finish(intake);
+        else
+                manager->host.ops->survey(manager->host.self, &question, intake_surveyed, intake);
+}

@@ -1,0 +1,347 @@
+/* A launch: from the reservation to the answer, and the way back from wherever it failed. The order
+ * is launch.c's; this file does the steps. Nothing here waits: each step ends in a callback. */
+#include "core/manager-private.h"
+
+#include <errno.h>
+#include <string.h>
+
+static void launch_run(Launch *launch);
+
+void launch_free(Launch *launch) {
+        request_free(launch->request);
+        survey_answer_free(launch->survey);
+        g_array_unref(launch->gpus);
+        refusal_free(launch->failure);
+        g_free(launch);
+}
+
+static void launch_advance(Launch *launch, bool went_well) {
+        launch->step = launch_next(launch->kind, launch->step, went_well);
+        launch_run(launch);
+}
+
+static void launch_fail(Launch *launch, Refusal *refusal) {
+        if (launch->failure)
+                refusal_free(refusal);
+        else
+                launch->failure = refusal;
+}
+
+static Machine *launch_machine(Launch *launch) {
+        return manager_find_machine(launch->manager, launch->uuid);
+}
+
+static Gpu *launch_gpu(Launch *launch, guint i) {
+        return manager_find_gpu(launch->manager, g_array_index(launch->gpus, PciAddress, i));
+}
+
+/* --- define --- */
+
+static void launch_defined(void *userdata, const Refusal *refusal) {
+        Launch *launch = userdata;
+
+        if (refusal)
+                launch_fail(launch, refusal_copy(refusal));
+        launch_advance(launch, !refusal);
+}
+
+static void launch_add_card(GArray *cards, const Gpu *gpu) {
+        DomainCard card = { .functions = { gpu->address }, .n_functions = 1 };
+        const GArray *companions = gpu->facts->companions;
+
+        for (guint i = 0; i < companions->len && card.n_functions < 8; i++)
+                card.functions[card.n_functions++] =
+                        g_array_index(companions, PciFunction, i).address;
+        g_array_append_val(cards, card);
+}
+
+/* The resolved path of the next image that the survey was asked about, in the survey's order. */
+static const char *launch_path(const Launch *launch, const char *asked, guint *next) {
+        const ImageAnswer *answer;
+
+        if (!asked)
+                return NULL;
+        answer = g_ptr_array_index(launch->survey->images, (*next)++);
+        return answer->resolved;
+}
+
+static void launch_define(Launch *launch) {
+        Manager *manager = launch->manager;
+        const Request *request = launch->request;
+        g_autoptr(GArray) cards = g_array_new(FALSE, TRUE, sizeof(DomainCard));
+        HypervisorFacts hypervisor;
+        DomainSpec spec;
+        guint next = 0;
+
+        manager->hypervisor.ops->facts(manager->hypervisor.self, &hypervisor);
+        for (guint i = 0; i < launch->gpus->len; i++) {
+                const Gpu *gpu = launch_gpu(launch, i);
+
+                if (gpu)
+                        launch_add_card(cards, gpu);
+        }
+        spec = (DomainSpec){
+                .request = request,
+                .uuid = launch->uuid,
+                .cards = cards,
+                .kvm = hypervisor.kvm,
+                .uefi = request->firmware == FIRMWARE_UEFI ||
+                        (request->firmware == FIRMWARE_DEFAULT && hypervisor.uefi),
+        };
+        spec.image = launch_path(launch, request->image, &next);
+        spec.kernel = launch_path(launch, request->kernel, &next);
+        spec.initrd = launch_path(launch, request->initrd, &next);
+        manager->hypervisor.ops->define(manager->hypervisor.self, &spec, launch_defined, launch);
+}
+
+/* --- bind --- */
+
+static void launch_bind(Launch *launch) {
+        for (guint i = 0; i < launch->gpus->len; i++) {
+                Gpu *gpu = launch_gpu(launch, i);
+                int r = gpu ? gpu_begin_binding(launch->manager, gpu, launch->uuid) : -ENODEV;
+
+                if (r < 0) {
+                        launch_fail(launch, card_refusal(g_array_index(launch->gpus, PciAddress, i),
+                                                         HANDOVER_FAILED, g_strerror(-r)));
+                        continue;
+                }
+                gpu->awaited_by = launch;
+                launch->waiting++;
+        }
+        if (launch->waiting == 0)
+                launch_advance(launch, !launch->failure);
+}
+
+static void launch_awaits_one_less(Launch *launch) {
+        if (--launch->waiting == 0)
+                launch_advance(launch, !launch->failure);
+}
+
+void launch_card_ended(Launch *launch, Gpu *gpu, HandoverOutcome outcome, const char *message) {
+        gpu->awaited_by = NULL;
+        if (outcome != HANDOVER_DONE && launch->step == LAUNCH_BIND)
+                launch_fail(launch, card_refusal(gpu->address, outcome, message));
+        launch_awaits_one_less(launch);
+}
+
+void launch_card_gone(Launch *launch, PciAddress address, bool was_awaited) {
+        char shown[PCI_ADDRESS_BUFFER];
+
+        pci_address_print(address, shown);
+        launch_fail(launch, refusal_new(REFUSAL_NO_SUCH_GPU, shown,
+                                        "See whether the card is seated and powered.",
+                                        "GPU %s has gone from the bus.", shown));
+        if (was_awaited)
+                launch_awaits_one_less(launch);
+}
+
+/* --- start --- */
+
+static void launch_started(void *userdata, const Refusal *refusal) {
+        Launch *launch = userdata;
+
+        if (refusal)
+                launch_fail(launch, refusal_copy(refusal));
+        else if (!manager_domain_may_live(launch->manager, launch->uuid))
+                launch_fail(launch, refusal_new(REFUSAL_HYPERVISOR_FAILED, launch->name,
+                                                "QEMU's log says more: /var/log/libvirt/qemu/",
+                                                "Machine %s ended as soon as it was started.",
+                                                launch->name));
+        launch_advance(launch, !launch->failure);
+}
+
+static void launch_act(Launch *launch, HypervisorVerb verb, HypervisorDone done) {
+        Manager *manager = launch->manager;
+
+        manager->hypervisor.ops->act(manager->hypervisor.self, verb, launch->uuid, done, launch);
+}
+
+/* --- the way back --- */
+
+static void launch_undone_one(void *userdata, const Refusal *refusal) {
+        launch_advance(userdata, !refusal);
+}
+
+/* Every card goes where its record says, and the launch waits for those that move. A card that a
+ * QEMU still has, or at which a helper is stuck, is not waited for: it settles when that has ended.
+ */
+static void launch_undo_bind(Launch *launch) {
+        Manager *manager = launch->manager;
+
+        for (guint i = 0; i < launch->gpus->len; i++) {
+                Gpu *gpu = launch_gpu(launch, i);
+
+                if (!gpu || gpu->launch != launch)
+                        continue;
+                gpu->launch = NULL;
+                if (manager->host.ops->handing_over(manager->host.self, gpu->address)) {
+                        gpu_refresh(manager, gpu, "");
+                        continue;
+                }
+                gpu_apply(gpu, GPU_LET_GO);
+                gpu_refresh(manager, gpu, "");
+                gpu_settle(manager, gpu, true);
+                if (gpu->view.pending == GPU_PENDING_RELEASING) {
+                        gpu->awaited_by = launch;
+                        launch->waiting++;
+                }
+        }
+        if (launch->waiting == 0)
+                launch_advance(launch, true);
+}
+
+/* --- the end --- */
+
+static void launch_answer(Launch *launch) {
+        ManagerDone done = launch->done;
+
+        launch->done = NULL;
+        if (done)
+                done(launch->userdata, launch->failure);
+}
+
+static void launch_release_gpus(Launch *launch, GpuEvent event, const char *reason) {
+        Manager *manager = launch->manager;
+
+        for (guint i = 0; i < launch->gpus->len; i++) {
+                Gpu *gpu = launch_gpu(launch, i);
+
+                if (!gpu || gpu->launch != launch)
+                        continue;
+                gpu->launch = NULL;
+                gpu_apply(gpu, event);
+                gpu_refresh(manager, gpu, reason);
+        }
+}
+
+static void launch_end_well(Launch *launch) {
+        Machine *machine = launch_machine(launch);
+
+        launch_release_gpus(launch, GPU_STARTED, "its machine runs");
+        if (machine) {
+                machine->launch = NULL;
+                machine_refresh(launch->manager, machine);
+        }
+}
+
+static void launch_end_badly(Launch *launch) {
+        Manager *manager = launch->manager;
+        Machine *machine = launch_machine(launch);
+        g_autofree char *why = g_strdup_printf(
+                "%s: %s", refusal_code_to_string(launch->failure->code), launch->failure->message);
+
+        launch_release_gpus(launch, GPU_LET_GO, why);
+        if (!machine)
+                return;
+        machine->launch = NULL;
+        machine_apply(manager, machine, MACHINE_START_FAILED, why);
+        if (launch->kind == LAUNCH_START_ONLY)
+                machine_refresh(manager, machine);
+        else
+                manager_remove_machine(manager, machine);
+}
+
+static void launch_end(Launch *launch) {
+        Manager *manager = launch->manager;
+        guint index;
+
+        g_ptr_array_find(manager->launches, launch, &index);
+        g_ptr_array_steal_index_fast(manager->launches, index);
+        if (launch->step == LAUNCH_RUNNING)
+                launch_end_well(launch);
+        else
+                launch_end_badly(launch);
+        launch_answer(launch);
+        launch_free(launch);
+        /* The machine may have ended meanwhile: then its cards are to go back at once. */
+        manager_settle(manager);
+}
+
+static void launch_run(Launch *launch) {
+        switch (launch->step) {
+        case LAUNCH_DEFINE:
+                launch_define(launch);
+                break;
+        case LAUNCH_BIND:
+                launch_bind(launch);
+                break;
+        case LAUNCH_START:
+                launch_act(launch, HYPERVISOR_START, launch_started);
+                break;
+        case LAUNCH_UNDO_START:
+                launch_act(launch, HYPERVISOR_DESTROY, launch_undone_one);
+                break;
+        case LAUNCH_UNDO_BIND:
+                launch_undo_bind(launch);
+                break;
+        case LAUNCH_UNDO_DEFINE:
+                launch_act(launch, HYPERVISOR_UNDEFINE, launch_undone_one);
+                break;
+        default:
+                launch_end(launch);
+                break;
+        }
+}
+
+/* --- the beginning --- */
+
+static LaunchKind launch_kind(const Request *request) {
+        if (!request)
+                return LAUNCH_START_ONLY;
+        return request->start ? LAUNCH_CREATE_AND_START : LAUNCH_CREATE_ONLY;
+}
+
+static Machine *launch_make_machine(Launch *launch) {
+        const Request *request = launch->request;
+        Machine *machine = machine_new(launch->name, launch->uuid);
+
+        g_array_append_vals(machine->gpus, request->gpus->data, request->gpus->len);
+        machine->vcpus = request->vcpus;
+        machine->memory_mib = request->memory_mib;
+        machine->state = MACHINE_CREATED;
+        machine->launch = launch;
+        manager_add_machine(launch->manager, machine);
+        return machine;
+}
+
+static void launch_reserve(Launch *launch) {
+        if (launch->kind == LAUNCH_CREATE_ONLY)
+                return;
+        for (guint i = 0; i < launch->gpus->len; i++) {
+                Gpu *gpu = launch_gpu(launch, i);
+
+                gpu_apply(gpu, GPU_ASK_RESERVE);
+                gpu->launch = launch;
+                gpu_refresh(launch->manager, gpu, "");
+        }
+}
+
+void launch_begin(Manager *manager, Machine *machine, Request *request, SurveyAnswer *survey,
+                  ManagerDone done, void *userdata) {
+        Launch *launch = g_new0(Launch, 1);
+        g_autofree char *uuid = request && !request->uuid ? g_uuid_string_random() : NULL;
+
+        launch->manager = manager;
+        launch->kind = launch_kind(request);
+        launch->step = launch_first(launch->kind);
+        launch->request = request;
+        launch->survey = survey;
+        launch->done = done;
+        launch->userdata = userdata;
+        g_strlcpy(launch->name, request ? request->name : machine->name, sizeof(launch->name));
+        g_strlcpy(launch->uuid, machine ? machine->uuid : uuid ?: request->uuid,
+                  sizeof(launch->uuid));
+        launch->gpus = g_array_copy(request ? request->gpus : machine->gpus);
+        g_ptr_array_add(manager->launches, launch);
+
+        if (!machine)
+                machine = launch_make_machine(launch);
+        machine->launch = launch;
+        launch_reserve(launch);
+        if (launch->kind != LAUNCH_CREATE_ONLY)
+                machine_apply(manager, machine, MACHINE_ASK_START, "asked to start");
+        if (request && !request->wait)
+                launch_answer(launch);
+        launch_run(launch);
+}

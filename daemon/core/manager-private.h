@@ -1,0 +1,188 @@
+/* The manager's inside, shared by the files that together are the manager: manager.c (callers),
+ * cards.c (GPUs), domains.c (machines), launcher.c (launches), intake.c (what a check needs).
+ * Nobody else includes this. */
+#pragma once
+
+#include "core/check.h"
+#include "core/manager.h"
+#include "launch.h"
+
+/* A libvirt domain, ours or not: the truth about who has which GPU. */
+typedef struct Domain {
+        Manager *manager; /* weak */
+        DomainFacts *facts;
+        uint64_t watch;     /* on QEMU's process; 0 = none */
+        bool process_lives; /* as the watch says; libvirt's word alone proves no death */
+        bool process_died;  /* the watch has seen it die */
+        bool gone;          /* libvirt has forgotten it; only the process is left */
+} Domain;
+
+typedef struct Launch {
+        Manager *manager; /* weak */
+        LaunchKind kind;
+        LaunchStep step;
+        Request *request;     /* of a Create; NULL for a Start */
+        SurveyAnswer *survey; /* of a Create: the resolved paths */
+        char name[65];
+        char uuid[37];
+        GArray *gpus;     /* PciAddress: a GPU may vanish under a launch */
+        unsigned waiting; /* cards whose helper is awaited in this step */
+        Refusal *failure; /* the first thing that went wrong */
+        ManagerDone done; /* NULL once answered */
+        void *userdata;
+} Launch;
+
+/* A call on one GPU or machine that waits for something to end. */
+typedef struct Call {
+        Manager *manager; /* weak */
+        PciAddress gpu;
+        char uuid[37];
+        Refusal *failure; /* told when everything is undone; NULL = none */
+        bool plug_pulled; /* Delete: no QEMU is wanted any more */
+        bool forgetting;  /* Delete: libvirt was asked to undefine it */
+        ManagerDone done;
+        void *userdata;
+} Call;
+
+struct Manager {
+        Host host;
+        Hypervisor hypervisor;
+        Observer observer;
+        void *observer_data;
+
+        GPtrArray *gpus;          /* Gpu, owned, by address */
+        GPtrArray *machines;      /* Machine, owned, by name */
+        GHashTable *domains;      /* uuid -> Domain, owned */
+        GPtrArray *launches;      /* Launch, owned */
+        GPtrArray *intakes;       /* Intake, owned: checks that wait for their survey */
+        GPtrArray *gpu_calls;     /* Call, owned: Bind and Release under way */
+        GPtrArray *deletes;       /* Call, owned: Delete under way */
+        GPtrArray *machine_calls; /* Call, owned: Shutdown and PowerOff under way */
+        GPtrArray *orphans;       /* CardRecord, owned: of cards not (yet) seen */
+        bool begun;               /* the host has listed its GPUs once */
+        bool domains_known;       /* libvirt has listed its domains since it was connected */
+};
+
+/* --- cards.c --- */
+
+Gpu *manager_find_gpu(Manager *manager, PciAddress address);
+
+/* Looks at the device again, makes or drops its GPU as needed, tells what changed, and starts what
+ * is left to do. Returns the GPU or NULL. */
+Gpu *manager_look_at_gpu(Manager *manager, PciAddress address, const char *reason);
+void manager_drop_gpu(Manager *manager, Gpu *gpu);
+
+/* The same for what is known of who has the GPUs, without looking at any device. */
+void manager_refresh_holders(Manager *manager, const char *reason);
+
+/* One event through the rules; nobody is told yet. */
+GpuVerdict gpu_apply(Gpu *gpu, GpuEvent event);
+
+/* Tells what has changed since the last time, if anything: every property once, every change of
+ * State once, with @reason. */
+void gpu_tell(Manager *manager, Gpu *gpu, const char *reason);
+
+/* Who has or gets the GPU: a domain that runs with it, or the launch that reserved it. */
+void gpu_refresh(Manager *manager, Gpu *gpu, const char *reason);
+
+/* Starts the helper that takes the card to vfio-pci for machine @uuid ("" = none). 0 or negative
+ * errno. */
+int gpu_begin_binding(Manager *manager, Gpu *gpu, const char *uuid);
+
+/* Finishes what its record says is left to do with a card that nobody needs any more; a faulted one
+ * only on request. */
+void gpu_settle(Manager *manager, Gpu *gpu, bool despite_fault);
+void manager_settle(Manager *manager);
+
+/* From now on the card is to go back to the host, whatever it was taken for. 0, or a negative errno
+ * when that could not be written to the ledger. */
+int gpu_want_on_host(Manager *manager, Gpu *gpu);
+
+void call_free(Call *call);
+
+/* Whether the card waits for its way back from machine @uuid. */
+bool gpu_owes_return(const Gpu *gpu, const char *uuid);
+
+/* Whether every function of the card is on vfio-pci. */
+bool gpu_wholly_on_vfio(const Gpu *gpu);
+
+/* --- domains.c --- */
+
+void domain_free(Domain *domain);
+
+/* The domain that has one of the card's functions and a live QEMU, or NULL. */
+const Domain *manager_domain_with(Manager *manager, const DeviceFacts *card);
+
+/* Whether a QEMU of this domain lives or may live. */
+bool manager_domain_may_live(Manager *manager, const char *uuid);
+
+Machine *manager_find_machine(Manager *manager, const char *name_or_uuid);
+/* Takes @machine and announces it. */
+void manager_add_machine(Manager *manager, Machine *machine);
+void manager_remove_machine(Manager *manager, Machine *machine);
+
+/* One event through the rules; a change is told once. */
+MachineVerdict machine_apply(Manager *manager, Machine *machine, MachineEvent event,
+                             const char *reason);
+
+/* Brings the machine to what its domain says. */
+void machine_refresh(Manager *manager, Machine *machine);
+
+/* --- manager.c --- */
+
+/* Takes every Delete as far as it can go now. */
+void manager_continue_deletes(Manager *manager);
+
+/* --- launcher.c --- */
+
+void launch_free(Launch *launch);
+
+/* Reserves and begins. @request may be NULL (Start of @machine). Takes @request and @survey.
+ * Answers through @done. The request must have passed its check in this very turn of the loop. */
+void launch_begin(Manager *manager, Machine *machine, Request *request, SurveyAnswer *survey,
+                  ManagerDone done, void *userdata);
+
+/* What is told when a helper could not move a card. The caller's (refusal_free()). */
+Refusal *card_refusal(PciAddress address, HandoverOutcome outcome, const char *message);
+
+/* A helper at one of the launch's cards has ended, or is overdue. */
+void launch_card_ended(Launch *launch, Gpu *gpu, HandoverOutcome outcome, const char *message);
+
+/* A card of the launch is gone from the bus; @was_awaited: the launch waited for its helper. */
+void launch_card_gone(Launch *launch, PciAddress address, bool was_awaited);
+
+/* --- intake.c --- */
+
+typedef struct Intake Intake;
+
+/* Called with every finding; the intake's request and survey are there to be taken with
+ * g_steal_pointer(). */
+typedef void (*IntakeDone)(Intake *intake, GPtrArray *findings);
+
+struct Intake {
+        Manager *manager; /* weak */
+        Request *request; /* NULL: only the GPUs are checked, for machine or for a Bind */
+        char *machine;    /* the machine that is to start; NULL otherwise */
+        GArray *gpus;     /* PciAddress */
+        GPtrArray *findings;
+        SurveyAnswer *survey;
+        IntakeDone judged;
+        ManagerChecked checked; /* the caller's: one of the two */
+        ManagerDone done;
+        void *userdata;
+};
+
+/* Takes @request and @findings (NULL = none yet); copies @machine and @gpus. */
+Intake *intake_new(Manager *manager, Request *request, const char *machine, const GArray *gpus,
+                   GPtrArray *findings, IntakeDone judged);
+void intake_free(Intake *intake);
+
+/* Hands @intake to its manager and asks the host's slow side about the images of the request and
+ * the holders of the GPUs; then looks at the rest and judges. judged is called once, perhaps from
+ * within this call, and the intake freed after it. */
+void intake_begin(Intake *intake);
+
+/* The facts around one card. Facts that no GPU record owns are added to @keep_facts, an array that
+ * frees DeviceFacts. */
+void intake_look_at_card(Manager *manager, PciAddress address, CheckCard *ret,
+                         GPtrArray *keep_facts);

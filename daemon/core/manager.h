@@ -1,0 +1,69 @@
+/* Owns the GPUs and machines. The only caller of statemachine/ and the only writer of state: every
+ * event of the host, the hypervisor and the callers comes together here, on one thread. */
+#pragma once
+
+#include "core/gpu.h"
+#include "core/host.h"
+#include "core/hypervisor.h"
+#include "core/machine.h"
+#include "core/observer.h"
+#include "core/refusal.h"
+#include "core/request.h"
+
+typedef struct Manager Manager;
+
+/* Keeps copies of the seams; @host and @hypervisor must outlive it. */
+Manager *manager_new(Host host, Hypervisor hypervisor);
+void manager_free(Manager *manager);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Manager, manager_free)
+
+/* One observer; @observer is copied. Without one nobody is told. */
+void manager_set_observer(Manager *manager, const Observer *observer, void *userdata);
+
+/* What host and hypervisor are to call, with the manager as userdata. Constant. */
+const HostEvents *manager_host_events(void);
+const HypervisorEvents *manager_hypervisor_events(void);
+
+/* Reads the ledger. To be called once, before the host sends its first event. */
+void manager_begin(Manager *manager);
+
+/* Look-ups; what they return is the manager's and lives until the next event. NULL = there is none.
+ */
+const Gpu *manager_gpu(Manager *manager, PciAddress address);
+const Machine *manager_machine(Manager *manager, const char *name_or_uuid);
+/* New arrays of weak pointers, ordered by address and by name. Caller frees. */
+GPtrArray *manager_gpus(Manager *manager);
+GPtrArray *manager_machines(Manager *manager);
+
+void manager_host_facts(Manager *manager, HostFacts *ret);
+void manager_hypervisor_facts(Manager *manager, HypervisorFacts *ret);
+
+/* All calls below answer through @done exactly once, perhaps from within the call, with @refusal
+ * NULL when all went well; @refusal is lent. Without an answer they end only in manager_free(). */
+typedef void (*ManagerDone)(void *userdata, const Refusal *refusal);
+
+/* @findings is lent: what stands in the way, and what was found while the request was parsed. */
+typedef void (*ManagerChecked)(void *userdata, const GPtrArray *findings);
+
+/* What Create would say of the request. Takes @request, and @findings as parsing left them. */
+void manager_check(Manager *manager, Request *request, GPtrArray *findings, ManagerChecked done,
+                   void *userdata);
+
+/* Checks, reserves every GPU or none, defines, hands over, starts; or undoes it all. Takes
+ * @request. With request->wait false it answers when the GPUs are reserved. */
+void manager_create(Manager *manager, Request *request, ManagerDone done, void *userdata);
+
+void manager_bind_gpu(Manager *manager, PciAddress address, ManagerDone done, void *userdata);
+void manager_release_gpu(Manager *manager, PciAddress address, ManagerDone done, void *userdata);
+void manager_recover_gpu(Manager *manager, PciAddress address, ManagerDone done, void *userdata);
+
+/* @holders: Holder *, lent; empty together with a refusal. */
+typedef void (*ManagerHolders)(void *userdata, const GPtrArray *holders, const Refusal *refusal);
+void manager_list_holders(Manager *manager, PciAddress address, ManagerHolders done,
+                          void *userdata);
+
+void manager_start_machine(Manager *manager, const char *name, ManagerDone done, void *userdata);
+void manager_shutdown_machine(Manager *manager, const char *name, ManagerDone done, void *userdata);
+void manager_power_off_machine(Manager *manager, const char *name, ManagerDone done,
+                               void *userdata);
+void manager_delete_machine(Manager *manager, const char *name, ManagerDone done, void *userdata);

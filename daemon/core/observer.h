@@ -1,0 +1,24 @@
+/* The seam to the outside: what core tells whoever shows it (the bus, the journal). Called from
+ * within the manager; an observer reads the records and must not call the manager back. */
+#pragma once
+
+#include "core/gpu.h"
+#include "core/machine.h"
+
+typedef struct Observer {
+        void (*gpu_added)(void *userdata, const Gpu *gpu);
+        void (*gpu_removed)(void *userdata, const Gpu *gpu);
+        /* @changes is a set of GpuChange, never empty. */
+        void (*gpu_changed)(void *userdata, const Gpu *gpu, unsigned changes);
+        /* After gpu_changed with GPU_CHANGED_STATE; once for every change of State. */
+        void (*gpu_state_changed)(void *userdata, const Gpu *gpu, GpuState old, const char *reason);
+
+        void (*machine_added)(void *userdata, const Machine *machine);
+        void (*machine_removed)(void *userdata, const Machine *machine);
+        void (*machine_changed)(void *userdata, const Machine *machine, unsigned changes);
+        void (*machine_state_changed)(void *userdata, const Machine *machine, MachineState old,
+                                      const char *reason);
+
+        /* One of the service's own properties (Hypervisor..., IOMMUEnabled) has changed. */
+        void (*service_changed)(void *userdata);
+} Observer;

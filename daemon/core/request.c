@@ -1,0 +1,290 @@
+/* Parses and bounds a Create request, option by option. It looks nothing up: whether a GPU, an
+ * image or a name is there is check.c's question. */
+#include "core/request.h"
+
+#include <string.h>
+
+/* Far above any machine there is; what the host really has is checked with the facts at hand. */
+#define VCPUS_MAX      4096
+#define MEMORY_MIB_MAX (UINT64_C(1) << 30)
+/* libvirt puts the kernel's command line on QEMU's, where one argument may have 128 KiB
+ * (MAX_ARG_STRLEN, linux/binfmts.h); the kernel itself takes 2048 (COMMAND_LINE_SIZE on x86). */
+#define CMDLINE_MAX 2047
+#define PATH_BYTES  4095
+#define GPUS_MAX    64
+
+typedef void (*OptionSetter)(Request *request, const char *key, RequestValue value,
+                             GPtrArray *findings);
+
+typedef struct Option {
+        const char *key;
+        const char *type;
+        OptionSetter set;
+} Option;
+
+bool machine_name_is_valid(const char *name) {
+        size_t length = strlen(name);
+
+        if (length < 1 || length > 64 || !g_ascii_isalnum(name[0]))
+                return false;
+        return strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-") ==
+               length;
+}
+
+static void request_add_gpu(Request *request, const char *text, GPtrArray *findings) {
+        char printed[PCI_ADDRESS_BUFFER];
+        PciAddress address;
+
+        if (!pci_address_parse(text, &address)) {
+                g_autofree char *shown = g_strescape(text, NULL);
+
+                findings_error(
+                        findings, REFUSAL_INVALID_ADDRESS, shown,
+                        "Write it as 0000:01:00.0 or 01:00.0; ListGPUs shows those there are.",
+                        "\"%.64s\" is not a PCI address.", shown);
+                return;
+        }
+        for (guint i = 0; i < request->gpus->len; i++)
+                if (pci_address_equal(g_array_index(request->gpus, PciAddress, i), address)) {
+                        findings_error(findings, REFUSAL_INVALID_OPTION,
+                                       pci_address_print(address, printed), "Name each GPU once.",
+                                       "GPU %s is named twice.", printed);
+                        return;
+                }
+        g_array_append_val(request->gpus, address);
+}
+
+Request *request_new(const char *name, const char *const *gpus, GPtrArray *findings) {
+        Request *request = g_new0(Request, 1);
+
+        request->name = g_strdup(name);
+        request->gpus = g_array_new(FALSE, TRUE, sizeof(PciAddress));
+        request->vcpus = 2;
+        request->memory_mib = 2048;
+        request->start = true;
+        request->wait = true;
+
+        if (!machine_name_is_valid(name)) {
+                g_autofree char *shown = g_strescape(name, NULL);
+
+                findings_error(findings, REFUSAL_INVALID_NAME, shown,
+                               "Use 1 to 64 of A-Z a-z 0-9 _ . - and begin with a letter or digit.",
+                               "\"%.80s\" is not a machine's name.", shown);
+        }
+        for (guint i = 0; gpus && gpus[i]; i++) {
+                if (i == GPUS_MAX) {
+                        findings_error(findings, REFUSAL_INVALID_OPTION, "gpus", "Ask for fewer.",
+                                       "More than %u GPUs are named.", GPUS_MAX);
+                        break;
+                }
+                request_add_gpu(request, gpus[i], findings);
+        }
+        return request;
+}
+
+void request_free(Request *request) {
+        if (!request)
+                return;
+        g_free(request->name);
+        g_array_unref(request->gpus);
+        g_free(request->uuid);
+        g_free(request->image);
+        g_free(request->kernel);
+        g_free(request->initrd);
+        g_free(request->cmdline);
+        g_free(request);
+}
+
+static void set_uuid(Request *request, const char *key, RequestValue value, GPtrArray *findings) {
+        /* GLib takes upper and lower case, and only the 36-character form. */
+        if (!g_uuid_string_is_valid(value.s)) {
+                findings_error(findings, REFUSAL_INVALID_OPTION, key,
+                               "Write it as 8-4-4-4-12 hexadecimal digits, or leave it out.",
+                               "Option uuid is not a UUID.");
+                return;
+        }
+        g_free(request->uuid);
+        request->uuid = g_ascii_strdown(value.s, -1);
+}
+
+static void set_vcpus(Request *request, const char *key, RequestValue value, GPtrArray *findings) {
+        if (value.u < 1 || value.u > VCPUS_MAX)
+                findings_error(findings, REFUSAL_INVALID_OPTION, key,
+                               "Give at least 1, and no more than the host has.",
+                               "Option vcpus is %u.", value.u);
+        else
+                request->vcpus = value.u;
+}
+
+static void set_memory(Request *request, const char *key, RequestValue value, GPtrArray *findings) {
+        if (value.t < 1 || value.t > MEMORY_MIB_MAX)
+                findings_error(findings, REFUSAL_INVALID_OPTION, key,
+                               "Give at least 1 MiB, and no more than the host has.",
+                               "Option memory-mib is %" G_GUINT64_FORMAT ".", value.t);
+        else
+                request->memory_mib = value.t;
+}
+
+static void set_firmware(Request *request, const char *key, RequestValue value,
+                         GPtrArray *findings) {
+        if (g_str_equal(value.s, "bios"))
+                request->firmware = FIRMWARE_BIOS;
+        else if (g_str_equal(value.s, "uefi"))
+                request->firmware = FIRMWARE_UEFI;
+        else
+                findings_error(findings, REFUSAL_INVALID_OPTION, key, "Use \"bios\" or \"uefi\".",
+                               "Option firmware has no such value.");
+}
+
+static void set_format(Request *request, const char *key, RequestValue value, GPtrArray *findings) {
+        if (g_str_equal(value.s, "raw"))
+                request->image_format = IMAGE_RAW;
+        else if (g_str_equal(value.s, "qcow2"))
+                request->image_format = IMAGE_QCOW2;
+        else {
+                findings_error(findings, REFUSAL_INVALID_OPTION, key, "Use \"raw\" or \"qcow2\".",
+                               "Option image-format has no such value.");
+                return;
+        }
+        request->image_format_given = true;
+}
+
+static void set_path(char **path, const char *key, const char *value, GPtrArray *findings) {
+        if (!value[0] || strlen(value) > PATH_BYTES) {
+                findings_error(findings, REFUSAL_INVALID_OPTION, key,
+                               "Name a file in an image directory, or leave the option out.",
+                               "Option %s is %s.", key, value[0] ? "too long" : "empty");
+                return;
+        }
+        g_free(*path);
+        *path = g_strdup(value);
+}
+
+static void set_image(Request *request, const char *key, RequestValue value, GPtrArray *findings) {
+        set_path(&request->image, key, value.s, findings);
+}
+
+static void set_kernel(Request *request, const char *key, RequestValue value, GPtrArray *findings) {
+        set_path(&request->kernel, key, value.s, findings);
+}
+
+static void set_initrd(Request *request, const char *key, RequestValue value, GPtrArray *findings) {
+        set_path(&request->initrd, key, value.s, findings);
+}
+
+static void set_cmdline(Request *request, const char *key, RequestValue value,
+                        GPtrArray *findings) {
+        /* XML 1.0 cannot carry control characters, escaped or not, and a kernel wants none. */
+        for (const char *c = value.s; *c; c++)
+                if (g_ascii_iscntrl(*c)) {
+                        findings_error(findings, REFUSAL_INVALID_OPTION, key,
+                                       "Write it on one line, without control characters.",
+                                       "Option cmdline has a control character.");
+                        return;
+                }
+        if (strlen(value.s) > CMDLINE_MAX) {
+                findings_error(findings, REFUSAL_INVALID_OPTION, key, "Shorten it.",
+                               "Option cmdline is longer than %d bytes.", CMDLINE_MAX);
+                return;
+        }
+        g_free(request->cmdline);
+        request->cmdline = g_strdup(value.s);
+}
+
+static void set_start(Request *request, const char *key, RequestValue value, GPtrArray *findings) {
+        request->start = value.b;
+}
+
+static void set_wait(Request *request, const char *key, RequestValue value, GPtrArray *findings) {
+        request->wait = value.b;
+}
+
+static void set_allow_boot_display(Request *request, const char *key, RequestValue value,
+                                   GPtrArray *findings) {
+        request->allow_boot_display = value.b;
+}
+
+static const Option options[] = {
+        { "uuid", "s", set_uuid },         { "vcpus", "u", set_vcpus },
+        { "memory-mib", "t", set_memory }, { "firmware", "s", set_firmware },
+        { "image", "s", set_image },       { "image-format", "s", set_format },
+        { "kernel", "s", set_kernel },     { "initrd", "s", set_initrd },
+        { "cmdline", "s", set_cmdline },   { "start", "b", set_start },
+        { "wait", "b", set_wait },         { "allow-boot-display", "b", set_allow_boot_display },
+};
+
+static const Option *option_find(const char *key) {
+        for (size_t i = 0; i < G_N_ELEMENTS(options); i++)
+                if (g_str_equal(options[i].key, key))
+                        return options + i;
+        return NULL;
+}
+
+const char *request_option_type(const char *key) {
+        const Option *option = option_find(key);
+
+        return option ? option->type : NULL;
+}
+
+void request_set_option(Request *request, const char *key, RequestValue value,
+                        GPtrArray *findings) {
+        option_find(key)->set(request, key, value, findings);
+}
+
+void request_refuse_unknown_option(const char *key, GPtrArray *findings) {
+        g_autoptr(GString) known = g_string_new("Known are ");
+        g_autofree char *shown = g_strescape(key, NULL);
+
+        for (size_t i = 0; i < G_N_ELEMENTS(options); i++)
+                g_string_append_printf(known, "%s%s", i == 0 ? "" : ", ", options[i].key);
+        g_string_append_c(known, '.');
+        findings_error(findings, REFUSAL_INVALID_OPTION, shown, known->str,
+                       "There is no option \"%.64s\".", shown);
+}
+
+void request_refuse_option_type(const char *key, const char *got, GPtrArray *findings) {
+        g_autofree char *remedy =
+                g_strdup_printf("Send it as D-Bus type \"%s\".", option_find(key)->type);
+
+        findings_error(findings, REFUSAL_INVALID_OPTION, key, remedy,
+                       "Option %s has D-Bus type \"%s\".", key, got);
+}
+
+void request_finish(Request *request, GPtrArray *findings) {
+        if (request->initrd && !request->kernel)
+                findings_error(findings, REFUSAL_INVALID_OPTION, "initrd",
+                               "Name a kernel too, or leave initrd out.",
+                               "Option initrd is given without kernel.");
+        if (request->cmdline && !request->kernel)
+                findings_error(findings, REFUSAL_INVALID_OPTION, "cmdline",
+                               "Name a kernel too, or leave cmdline out.",
+                               "Option cmdline is given without kernel.");
+        if (request->image_format_given && !request->image)
+                findings_error(findings, REFUSAL_INVALID_OPTION, "image-format",
+                               "Name an image too, or leave image-format out.",
+                               "Option image-format is given without image.");
+        if (!request->image_format_given && request->image)
+                request->image_format =
+                        g_str_has_suffix(request->image, ".qcow2") ? IMAGE_QCOW2 : IMAGE_RAW;
+}
+
+static int address_order(const void *a, const void *b) {
+        return pci_address_compare(*(const PciAddress *)a, *(const PciAddress *)b);
+}
+
+char *addresses_to_string(const GArray *addresses) {
+        g_autoptr(GArray) sorted = g_array_copy((GArray *)addresses);
+        g_autoptr(GString) text = g_string_new(NULL);
+        char printed[PCI_ADDRESS_BUFFER];
+
+        g_array_sort(sorted, address_order);
+        for (guint i = 0; i < sorted->len; i++)
+                g_string_append_printf(
+                        text, "%s%s", i == 0 ? "" : ",",
+                        pci_address_print(g_array_index(sorted, PciAddress, i), printed));
+        return g_string_free(g_steal_pointer(&text), FALSE);
+}
+
+char *request_gpus_to_string(const Request *request) {
+        return addresses_to_string(request->gpus);
+}

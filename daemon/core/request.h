@@ -1,0 +1,76 @@
+/* A Create request: every option parsed and bounded, nothing looked up yet. */
+#pragma once
+
+#include "core/pci-address.h"
+#include "core/refusal.h"
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum RequestFirmware {
+        FIRMWARE_DEFAULT, /* UEFI where the host has it */
+        FIRMWARE_BIOS,
+        FIRMWARE_UEFI,
+} RequestFirmware;
+
+typedef enum ImageFormat {
+        IMAGE_RAW,
+        IMAGE_QCOW2,
+} ImageFormat;
+
+typedef struct Request {
+        char *name;
+        GArray *gpus; /* PciAddress, in the caller's order, each once */
+        char *uuid;   /* lower case, NULL = to be made */
+        uint32_t vcpus;
+        uint64_t memory_mib;
+        RequestFirmware firmware;
+        char *image; /* as the caller wrote it, NULL = none; likewise below */
+        ImageFormat image_format;
+        bool image_format_given;
+        char *kernel;
+        char *initrd;
+        char *cmdline;
+        bool start;
+        bool wait;
+        bool allow_boot_display;
+} Request;
+
+/* The value of one option; which member counts follows from the option's type. */
+typedef union RequestValue {
+        const char *s;
+        uint32_t u;
+        uint64_t t;
+        bool b;
+} RequestValue;
+
+/* A new request for @name with the @gpus of the caller (a NULL-terminated array of strings, or
+ * NULL). What is wrong with either is added to @findings; the request is usable all the same,
+ * without the bad addresses. */
+Request *request_new(const char *name, const char *const *gpus, GPtrArray *findings);
+void request_free(Request *request);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Request, request_free)
+
+/* The D-Bus type of option @key, as in "s", or NULL when there is no such option. */
+const char *request_option_type(const char *key);
+
+/* Sets option @key, which must exist, to @value of its type; adds to @findings what is out of
+ * range. */
+void request_set_option(Request *request, const char *key, RequestValue value, GPtrArray *findings);
+
+/* The findings for an option that there is not, and for one whose value has another type. */
+void request_refuse_unknown_option(const char *key, GPtrArray *findings);
+void request_refuse_option_type(const char *key, const char *got, GPtrArray *findings);
+
+/* What can only be judged when all options are known: one that needs another. */
+void request_finish(Request *request, GPtrArray *findings);
+
+/* PciAddresses as polkit's detail "gpus" wants them: in full, sorted, comma-separated. Caller
+ * frees. */
+char *addresses_to_string(const GArray *addresses);
+char *request_gpus_to_string(const Request *request);
+
+/* Whether @name may be a machine's: 1 to 64 of A-Z a-z 0-9 _ . -, beginning with a letter or digit.
+ */
+bool machine_name_is_valid(const char *name);

@@ -1,0 +1,814 @@
+#include "world.h"
+#include "testing.h"
+
+#include <errno.h>
+#include <string.h>
+
+typedef void (*TodoRun)(World *world, void *data);
+
+typedef struct Todo {
+        TodoRun run;
+        void *data;
+        GDestroyNotify free;
+        bool survives_daemon; /* libvirt's own work, not the daemon's */
+} Todo;
+
+static void todo_free(Todo *todo) {
+        if (todo->free)
+                todo->free(todo->data);
+        g_free(todo);
+}
+
+static void world_later(World *world, TodoRun run, void *data, GDestroyNotify free_data,
+                        bool survives) {
+        Todo *todo = g_new(Todo, 1);
+
+        *todo = (Todo){ run, data, free_data, survives };
+        g_queue_push_tail(&world->todo, todo);
+}
+
+bool world_step(World *world) {
+        Todo *todo = g_queue_pop_head(&world->todo);
+
+        if (!todo)
+                return false;
+        todo->run(world, todo->data);
+        todo_free(todo);
+        world_check(world);
+        return true;
+}
+
+void world_run(World *world) {
+        unsigned steps = 0;
+
+        while (world_step(world))
+                if (++steps > 100000)
+                        fail_msg("the world does not come to rest");
+}
+
+static PciAddress parsed(const char *address) {
+        PciAddress ret;
+
+        assert_true(pci_address_parse(address, &ret));
+        return ret;
+}
+
+static bool is_marked(const GArray *list, PciAddress address) {
+        for (guint i = 0; i < list->len; i++)
+                if (pci_address_equal(g_array_index(list, PciAddress, i), address))
+                        return true;
+        return false;
+}
+
+static void unmark(GArray *list, PciAddress address) {
+        for (guint i = list->len; i-- > 0;)
+                if (pci_address_equal(g_array_index(list, PciAddress, i), address))
+                        g_array_remove_index(list, i);
+}
+
+void world_mark(GArray *list, const char *address) {
+        PciAddress a = parsed(address);
+
+        g_array_append_val(list, a);
+}
+
+/* --- the kernel --- */
+
+static WorldFunction *function_at(World *world, PciAddress address) {
+        for (guint i = 0; i < world->functions->len; i++) {
+                WorldFunction *function = g_ptr_array_index(world->functions, i);
+
+                if (pci_address_equal(function->facts.address, address))
+                        return function;
+        }
+        return NULL;
+}
+
+WorldFunction *world_function(World *world, const char *address) {
+        return function_at(world, parsed(address));
+}
+
+const char *world_driver(World *world, const char *address) {
+        return world_function(world, address)->facts.driver;
+}
+
+WorldFunction *world_add(World *world, const char *address, uint32_t class, int group,
+                         const char *driver) {
+        WorldFunction *function = g_new0(WorldFunction, 1);
+
+        function->facts.address = parsed(address);
+        function->facts.class = class;
+        function->facts.vendor = 0x1234;
+        function->facts.device = 0x1111;
+        function->group = group;
+        g_strlcpy(function->facts.driver, driver, sizeof(function->facts.driver));
+        g_strlcpy(function->native_driver, driver, sizeof(function->native_driver));
+        g_ptr_array_add(world->functions, function);
+        return function;
+}
+
+static bool group_is_held(World *world, int group) {
+        for (guint i = 0; i < world->domains->len; i++) {
+                const WorldDomain *domain = g_ptr_array_index(world->domains, i);
+
+                for (guint j = 0; domain->qemu && j < domain->hostdevs->len; j++) {
+                        const WorldFunction *function =
+                                function_at(world, g_array_index(domain->hostdevs, PciAddress, j));
+
+                        if (function && function->group == group)
+                                return true;
+                }
+        }
+        return false;
+}
+
+static void world_facts(void *self, HostFacts *ret) {
+        *ret = ((World *)self)->host_facts;
+}
+
+static int world_look(void *self, PciAddress address, DeviceFacts **ret) {
+        World *world = self;
+        WorldFunction *function = function_at(world, address);
+        DeviceFacts *facts;
+
+        if (!function)
+                return -ENODEV;
+        facts = device_facts_new();
+        facts->function = function->facts;
+        facts->iommu_group = function->group;
+        facts->boot_display = function->boot_display;
+        for (guint i = 0; i < world->functions->len; i++) {
+                const WorldFunction *other = g_ptr_array_index(world->functions, i);
+
+                if (other == function || other->group != function->group || other->group < 0)
+                        continue;
+                if (pci_address_same_slot(other->facts.address, address))
+                        g_array_append_val(facts->companions, other->facts);
+                else
+                        g_array_append_val(facts->neighbours, other->facts);
+        }
+        *ret = facts;
+        return 0;
+}
+
+static void world_read_link(void *self, PciAddress address) {
+}
+
+typedef struct Handover {
+        HandoverDirection direction;
+        CardRecord *record;
+        guint next; /* the function to move now */
+} Handover;
+
+static void handover_free(void *data) {
+        Handover *handover = data;
+
+        card_record_free(handover->record);
+        g_free(handover);
+}
+
+static Handover *handover_copy(const Handover *handover) {
+        Handover *copy = g_memdup2(handover, sizeof(*handover));
+
+        copy->record = card_record_copy(handover->record);
+        return copy;
+}
+
+static void handover_end(World *world, const Handover *handover, HandoverOutcome outcome,
+                         const char *message) {
+        PciAddress card = handover->record->card;
+
+        if (outcome != HANDOVER_OVERDUE)
+                unmark(world->helpers, card);
+        if (world->manager)
+                world->host_events->handover_ended(world->manager, card, outcome, message);
+}
+
+static void handover_move(World *world, void *data) {
+        const Handover *handover = data;
+        PciAddress card = handover->record->card;
+        const FunctionOrigin *origin;
+        WorldFunction *function;
+
+        if (handover->next == handover->record->origins->len) {
+                handover_end(world, handover, HANDOVER_DONE, NULL);
+                return;
+        }
+        if (is_marked(world->stuck, card))
+                return; /* until world_unstick() */
+        origin = &g_array_index(handover->record->origins, FunctionOrigin, handover->next);
+        function = function_at(world, origin->address);
+        if (!function) {
+                handover_end(world, handover, HANDOVER_FAILED, "the device has gone.");
+                return;
+        }
+        if (function->dead) {
+                handover_end(world, handover, HANDOVER_LOST, "it answers all ones.");
+                return;
+        }
+        if (handover->direction == HANDOVER_TO_HOST && group_is_held(world, function->group)) {
+                /* The helper waits for the VFIO group. */
+                world_later(world, handover_move, handover_copy(handover), handover_free, false);
+                return;
+        }
+        if (is_marked(handover->direction == HANDOVER_TO_VFIO ? world->refused : world->no_return,
+                      card)) {
+                function->facts.driver[0] = '\0';
+                handover_end(world, handover, HANDOVER_FAILED, "the kernel refused.");
+                return;
+        }
+        if (handover->direction == HANDOVER_TO_VFIO) {
+                g_strlcpy(function->driver_override, "vfio-pci", sizeof(function->driver_override));
+                g_strlcpy(function->facts.driver, "vfio-pci", sizeof(function->facts.driver));
+        } else {
+                g_strlcpy(function->driver_override, origin->driver_override,
+                          sizeof(function->driver_override));
+                g_strlcpy(function->facts.driver,
+                          g_str_equal(origin->driver, "vfio-pci") ? function->native_driver
+                                                                  : origin->driver,
+                          sizeof(function->facts.driver));
+        }
+        Handover *rest = handover_copy(handover);
+        rest->next++;
+        world_later(world, handover_move, rest, handover_free, false);
+}
+
+static void handover_origins(World *world, void *data) {
+        const Handover *handover = data;
+        g_autoptr(GArray) origins = g_array_new(FALSE, TRUE, sizeof(FunctionOrigin));
+
+        for (guint i = 0; i < handover->record->origins->len; i++) {
+                FunctionOrigin origin = {
+                        .address =
+                                g_array_index(handover->record->origins, FunctionOrigin, i).address,
+                };
+                const WorldFunction *function = function_at(world, origin.address);
+
+                if (!function)
+                        continue;
+                g_strlcpy(origin.driver, function->facts.driver, sizeof(origin.driver));
+                g_strlcpy(origin.driver_override, function->driver_override,
+                          sizeof(origin.driver_override));
+                g_array_append_val(origins, origin);
+        }
+        if (world->host_events->handover_origins(world->manager, handover->record->card, origins) <
+            0) {
+                handover_end(world, handover, HANDOVER_FAILED, "it could not be recorded.");
+                return;
+        }
+        world_later(world, handover_move, handover_copy(handover), handover_free, false);
+}
+
+static int world_handover(void *self, HandoverDirection direction, const CardRecord *record) {
+        World *world = self;
+        Handover handover = { .direction = direction, .record = (CardRecord *)record };
+
+        if (is_marked(world->helpers, record->card))
+                return -EBUSY;
+        g_array_append_val(world->helpers, record->card);
+        world->handovers_begun++;
+        world_later(world, handover_origins, handover_copy(&handover), handover_free, false);
+        return 0;
+}
+
+static bool world_handing_over(void *self, PciAddress card) {
+        return is_marked(((World *)self)->helpers, card);
+}
+
+void world_overdue(World *world, const char *address) {
+        world->host_events->handover_ended(world->manager, parsed(address), HANDOVER_OVERDUE,
+                                           "driver bochs-drm has not let go for 30 s.");
+        world_check(world);
+}
+
+/* Which way a stuck helper was going, the world reads off the pending state. */
+void world_unstick(World *world, const char *address) {
+        PciAddress card = parsed(address);
+        const Gpu *gpu = manager_gpu(world->manager, card);
+        Handover handover = {
+                .direction = gpu->view.pending == GPU_PENDING_RELEASING ? HANDOVER_TO_HOST
+                                                                        : HANDOVER_TO_VFIO,
+                .record = gpu->record,
+        };
+
+        unmark(world->stuck, card);
+        world_later(world, handover_move, handover_copy(&handover), handover_free, false);
+}
+
+/* --- the ledger --- */
+
+static int world_ledger_remove(void *self, PciAddress card) {
+        World *world = self;
+
+        for (guint i = 0; i < world->ledger->len; i++) {
+                const CardRecord *record = g_ptr_array_index(world->ledger, i);
+
+                if (pci_address_equal(record->card, card)) {
+                        g_ptr_array_remove_index(world->ledger, i);
+                        break;
+                }
+        }
+        return 0;
+}
+
+static int world_ledger_write(void *self, const CardRecord *record) {
+        World *world = self;
+
+        if (world->fail_ledger < 0)
+                return world->fail_ledger;
+        world_ledger_remove(world, record->card);
+        g_ptr_array_add(world->ledger, card_record_copy(record));
+        return 0;
+}
+
+static GPtrArray *world_ledger_read(void *self) {
+        World *world = self;
+        GPtrArray *copy = g_ptr_array_new_with_free_func((GDestroyNotify)card_record_free);
+
+        for (guint i = 0; i < world->ledger->len; i++)
+                g_ptr_array_add(copy, card_record_copy(g_ptr_array_index(world->ledger, i)));
+        return copy;
+}
+
+/* --- surveys and processes --- */
+
+typedef struct Survey {
+        SurveyAnswer *answer;
+        SurveyDone done;
+        void *userdata;
+} Survey;
+
+static void survey_run(World *world, void *data) {
+        Survey *survey = data;
+
+        survey->done(survey->userdata, g_steal_pointer(&survey->answer));
+}
+
+static void survey_free(void *data) {
+        Survey *survey = data;
+
+        survey_answer_free(survey->answer);
+        g_free(survey);
+}
+
+static ImageAnswer *world_image(World *world, const char *path) {
+        ImageAnswer *answer = g_new0(ImageAnswer, 1);
+        void *verdict;
+
+        answer->path = g_strdup(path);
+        answer->verdict = g_hash_table_lookup_extended(world->images, path, NULL, &verdict)
+                                  ? (ImageVerdict)GPOINTER_TO_INT(verdict)
+                                  : IMAGE_NOT_FOUND;
+        if (answer->verdict == IMAGE_OK)
+                answer->resolved = g_strconcat("/images/", path, NULL);
+        else
+                answer->why = g_strdup(answer->verdict == IMAGE_NOT_FOUND ? "is not there"
+                                                                          : "is elsewhere");
+        return answer;
+}
+
+static uint64_t world_survey(void *self, const SurveyQuestion *question, SurveyDone done,
+                             void *userdata) {
+        World *world = self;
+        Survey *survey = g_new0(Survey, 1);
+
+        survey->answer = g_new0(SurveyAnswer, 1);
+        survey->answer->holders = g_ptr_array_new_with_free_func((GDestroyNotify)holder_free);
+        survey->answer->images = g_ptr_array_new_with_free_func((GDestroyNotify)image_answer_free);
+        for (guint i = 0; question->cards && question->cards->len > 0 && i < world->holders->len;
+             i++) {
+                const Holder *holder = g_ptr_array_index(world->holders, i);
+                Holder *copy = g_new0(Holder, 1);
+
+                *copy = (Holder){ holder->pid, holder->uid, g_strdup(holder->command),
+                                  g_strdup(holder->unit), g_strdup(holder->node) };
+                g_ptr_array_add(survey->answer->holders, copy);
+        }
+        for (guint i = 0; question->images && i < question->images->len; i++)
+                g_ptr_array_add(survey->answer->images,
+                                world_image(world, g_ptr_array_index(question->images, i)));
+        survey->done = done;
+        survey->userdata = userdata;
+        world_later(world, survey_run, survey, survey_free, false);
+        return 1;
+}
+
+typedef struct Watch {
+        uint64_t ticket;
+        int pidfd;
+        void (*died)(void *userdata);
+        void *userdata;
+} Watch;
+
+static uint64_t world_watch(void *self, int pidfd, void (*died)(void *userdata), void *userdata) {
+        World *world = self;
+        static uint64_t tickets;
+        Watch *watch = g_new(Watch, 1);
+
+        *watch = (Watch){ ++tickets, pidfd, died, userdata };
+        g_ptr_array_add(world->watches, watch);
+        return watch->ticket;
+}
+
+static void world_unwatch(void *self, uint64_t ticket) {
+        World *world = self;
+
+        for (guint i = 0; i < world->watches->len; i++)
+                if (((Watch *)g_ptr_array_index(world->watches, i))->ticket == ticket)
+                        g_ptr_array_remove_index(world->watches, i--);
+}
+
+Host world_host(World *world) {
+        static const HostOps ops = {
+                .facts = world_facts,
+                .look = world_look,
+                .read_link = world_read_link,
+                .handover = world_handover,
+                .handing_over = world_handing_over,
+                .ledger_write = world_ledger_write,
+                .ledger_remove = world_ledger_remove,
+                .ledger_read = world_ledger_read,
+                .survey = world_survey,
+                .watch_process = world_watch,
+                .unwatch_process = world_unwatch,
+        };
+
+        return (Host){ &ops, world };
+}
+
+/* --- libvirt --- */
+
+static WorldDomain *domain_at(World *world, const char *uuid) {
+        for (guint i = 0; i < world->domains->len; i++) {
+                WorldDomain *domain = g_ptr_array_index(world->domains, i);
+
+                if (domain->known && g_str_equal(domain->uuid, uuid))
+                        return domain;
+        }
+        return NULL;
+}
+
+WorldDomain *world_domain(World *world, const char *name) {
+        for (guint i = 0; i < world->domains->len; i++) {
+                WorldDomain *domain = g_ptr_array_index(world->domains, i);
+
+                if (domain->known && g_str_equal(domain->name, name))
+                        return domain;
+        }
+        return NULL;
+}
+
+static void domain_free_one(void *data) {
+        WorldDomain *domain = data;
+
+        g_free(domain->name);
+        g_array_unref(domain->gpus);
+        g_array_unref(domain->hostdevs);
+        g_free(domain);
+}
+
+static WorldDomain *domain_new(World *world, const char *name, const char *uuid) {
+        WorldDomain *domain = g_new0(WorldDomain, 1);
+
+        domain->name = g_strdup(name);
+        g_strlcpy(domain->uuid, uuid, sizeof(domain->uuid));
+        domain->known = true;
+        domain->gpus = g_array_new(FALSE, TRUE, sizeof(PciAddress));
+        domain->hostdevs = g_array_new(FALSE, TRUE, sizeof(PciAddress));
+        g_ptr_array_add(world->domains, domain);
+        return domain;
+}
+
+static void domain_fill(const WorldDomain *domain, DomainFacts *facts) {
+        g_strlcpy(facts->uuid, domain->uuid, sizeof(facts->uuid));
+        g_free(facts->name);
+        facts->name = g_strdup(domain->name);
+        facts->ours = domain->ours;
+        facts->active = domain->active;
+        facts->state = domain->active ? domain->state : DOMAIN_OFF;
+        facts->off_reason = domain->off_reason;
+        facts->first_start = domain->first_start;
+        g_array_append_vals(facts->gpus, domain->gpus->data, domain->gpus->len);
+        g_array_append_vals(facts->hostdevs, domain->hostdevs->data, domain->hostdevs->len);
+        facts->vcpus = domain->vcpus;
+        facts->memory_mib = domain->memory_mib;
+        facts->pid = domain->active ? domain->pid : 0;
+        /* Not a descriptor, only a number that world_watch() is given back; never closed, for
+         * domain_facts_free() sees -1 after the manager's look. */
+        facts->pidfd = -1;
+}
+
+static void tell_domain(World *world, const char *uuid) {
+        const WorldDomain *domain = domain_at(world, uuid);
+
+        if (!world->manager || !world->connected)
+                return;
+        if (!domain)
+                world->hypervisor_events->domain_gone(world->manager, uuid);
+        else {
+                g_autoptr(DomainFacts) facts = domain_facts_new();
+
+                domain_fill(domain, facts);
+                world->hypervisor_events->domain_seen(world->manager, facts);
+        }
+}
+
+static void look_run(World *world, void *data) {
+        tell_domain(world, data);
+}
+
+static void world_look_domain(void *self, const char *uuid) {
+        world_later(self, look_run, g_strdup(uuid), g_free, false);
+}
+
+static void list_run(World *world, void *data) {
+        g_autoptr(GPtrArray) all =
+                g_ptr_array_new_with_free_func((GDestroyNotify)domain_facts_free);
+
+        if (!world->manager || !world->connected)
+                return;
+        for (guint i = 0; i < world->domains->len; i++) {
+                const WorldDomain *domain = g_ptr_array_index(world->domains, i);
+                DomainFacts *facts;
+
+                if (!domain->known)
+                        continue;
+                facts = domain_facts_new();
+                domain_fill(domain, facts);
+                g_ptr_array_add(all, facts);
+        }
+        world->hypervisor_events->domains_listed(world->manager, all);
+}
+
+static void world_hypervisor_facts(void *self, HypervisorFacts *ret) {
+        const World *world = self;
+
+        *ret = (HypervisorFacts){
+                .connected = world->connected,
+                .uri = "qemu:///system",
+                .version = world->connected ? "9.0.0 (QEMU 7.2.0)" : "",
+                .kvm = world->kvm,
+                .uefi = world->uefi,
+        };
+}
+
+typedef struct Answer {
+        char uuid[37];
+        Refusal *refusal;
+        HypervisorDone done;
+        void *userdata;
+} Answer;
+
+static void answer_free(void *data) {
+        Answer *answer = data;
+
+        refusal_free(answer->refusal);
+        g_free(answer);
+}
+
+static void answer_run(World *world, void *data) {
+        const Answer *answer = data;
+
+        tell_domain(world, answer->uuid);
+        answer->done(answer->userdata, answer->refusal);
+}
+
+static void world_answer(World *world, const char *uuid, Refusal *refusal, HypervisorDone done,
+                         void *userdata) {
+        Answer *answer = g_new0(Answer, 1);
+
+        g_strlcpy(answer->uuid, uuid, sizeof(answer->uuid));
+        answer->refusal = refusal;
+        answer->done = done;
+        answer->userdata = userdata;
+        world_later(world, answer_run, answer, answer_free, false);
+}
+
+static Refusal *world_refusal(World *world, HypervisorVerb verb, const char *subject) {
+        if (!world->connected)
+                return refusal_new(REFUSAL_HYPERVISOR_UNAVAILABLE, subject, "Start libvirt.",
+                                   "libvirt cannot be reached.");
+        if (world->fail_verb[verb])
+                return refusal_new(REFUSAL_HYPERVISOR_FAILED, subject, "Read its words.",
+                                   "libvirt refused.");
+        return NULL;
+}
+
+static void world_define(void *self, const DomainSpec *spec, HypervisorDone done, void *userdata) {
+        World *world = self;
+        Refusal *refusal = world_refusal(world, HYPERVISOR_DEFINE, spec->request->name);
+
+        if (!refusal) {
+                WorldDomain *domain = domain_new(world, spec->request->name, spec->uuid);
+
+                domain->ours = true;
+                domain->first_start =
+                        spec->request->start ? FIRST_START_PENDING : FIRST_START_LATER;
+                domain->vcpus = spec->request->vcpus;
+                domain->memory_mib = spec->request->memory_mib;
+                g_array_append_vals(domain->gpus, spec->request->gpus->data,
+                                    spec->request->gpus->len);
+                for (guint i = 0; i < spec->cards->len; i++) {
+                        const DomainCard *card = &g_array_index(spec->cards, DomainCard, i);
+
+                        g_array_append_vals(domain->hostdevs, card->functions, card->n_functions);
+                }
+        }
+        world_answer(world, spec->uuid, refusal, done, userdata);
+}
+
+static void start_run(World *world, void *data) {
+        WorldDomain *domain = domain_at(world, data);
+
+        if (!domain || domain->active)
+                return;
+        for (guint i = 0; i < domain->hostdevs->len; i++) {
+                const WorldFunction *function =
+                        function_at(world, g_array_index(domain->hostdevs, PciAddress, i));
+
+                /* The group would not be viable: QEMU refuses. */
+                if (!function || !pci_function_on_vfio(&function->facts))
+                        return;
+        }
+        domain->qemu = domain->active = !world->quit_at_once;
+        domain->state = DOMAIN_RUNNING;
+        domain->first_start = FIRST_START_DONE;
+        domain->pid = ++world->next_pid;
+        if (world->quit_at_once)
+                domain->off_reason = DOMAIN_OFF_CRASHED;
+}
+
+static void world_act(void *self, HypervisorVerb verb, const char *uuid, HypervisorDone done,
+                      void *userdata) {
+        World *world = self;
+        WorldDomain *domain = domain_at(world, uuid);
+        Refusal *refusal = world_refusal(world, verb, uuid);
+
+        if (!refusal && verb == HYPERVISOR_START) {
+                world_later(world, start_run, g_strdup(uuid), g_free, true);
+                world_later(world, look_run, g_strdup(uuid), g_free, false);
+        } else if (!refusal && domain && verb == HYPERVISOR_DESTROY && domain->active) {
+                domain->qemu = domain->active = false;
+                domain->off_reason = DOMAIN_OFF_DESTROYED;
+        } else if (!refusal && domain && verb == HYPERVISOR_UNDEFINE)
+                domain->known = false;
+        world_answer(world, uuid, refusal, done, userdata);
+}
+
+Hypervisor world_hypervisor(World *world) {
+        static const HypervisorOps ops = {
+                .facts = world_hypervisor_facts,
+                .define = world_define,
+                .act = world_act,
+                .look = world_look_domain,
+        };
+
+        return (Hypervisor){ &ops, world };
+}
+
+WorldDomain *world_add_foreign(World *world, const char *name, const char *hostdev) {
+        g_autofree char *uuid = g_uuid_string_random();
+        WorldDomain *domain = domain_new(world, name, uuid);
+        PciAddress address = parsed(hostdev);
+        WorldFunction *function = function_at(world, address);
+
+        g_array_append_val(domain->hostdevs, address);
+        g_strlcpy(function->facts.driver, "vfio-pci", sizeof(function->facts.driver));
+        domain->qemu = domain->active = true;
+        domain->state = DOMAIN_RUNNING;
+        domain->pid = ++world->next_pid;
+        return domain;
+}
+
+void world_end_domain(World *world, WorldDomain *domain, DomainOffReason reason) {
+        domain->qemu = false;
+        domain->active = false;
+        domain->off_reason = reason;
+        world_look_domain(world, domain->uuid);
+}
+
+static void connection_run(World *world, void *data) {
+        if (!world->manager)
+                return;
+        world->hypervisor_events->connection_changed(world->manager);
+        if (world->connected)
+                list_run(world, NULL);
+}
+
+void world_set_connected(World *world, bool connected) {
+        world->connected = connected;
+        world_later(world, connection_run, NULL, NULL, false);
+}
+
+/* --- the world --- */
+
+World *world_new(void) {
+        World *world = g_new0(World, 1);
+
+        world->functions = g_ptr_array_new_with_free_func(g_free);
+        world->domains = g_ptr_array_new_with_free_func(domain_free_one);
+        world->ledger = g_ptr_array_new_with_free_func((GDestroyNotify)card_record_free);
+        world->watches = g_ptr_array_new_with_free_func(g_free);
+        world->helpers = g_array_new(FALSE, TRUE, sizeof(PciAddress));
+        world->stuck = g_array_new(FALSE, TRUE, sizeof(PciAddress));
+        world->refused = g_array_new(FALSE, TRUE, sizeof(PciAddress));
+        world->no_return = g_array_new(FALSE, TRUE, sizeof(PciAddress));
+        world->holders = g_ptr_array_new_with_free_func((GDestroyNotify)holder_free);
+        world->images = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+        world->host_facts = (HostFacts){ true, true, 16, 65536 };
+        world->connected = true;
+        world->kvm = true;
+        world->next_pid = 1000;
+        g_queue_init(&world->todo);
+        return world;
+}
+
+void world_free(World *world) {
+        manager_free(world->manager);
+        g_queue_clear_full(&world->todo, (GDestroyNotify)todo_free);
+        g_ptr_array_unref(world->functions);
+        g_ptr_array_unref(world->domains);
+        g_ptr_array_unref(world->ledger);
+        g_ptr_array_unref(world->watches);
+        g_array_unref(world->helpers);
+        g_array_unref(world->stuck);
+        g_array_unref(world->refused);
+        g_array_unref(world->no_return);
+        g_ptr_array_unref(world->holders);
+        g_hash_table_unref(world->images);
+        g_free(world);
+}
+
+static void look_around(World *world, void *data) {
+        g_autoptr(GArray) gpus = g_array_new(FALSE, TRUE, sizeof(PciAddress));
+
+        for (guint i = 0; i < world->functions->len; i++) {
+                const WorldFunction *function = g_ptr_array_index(world->functions, i);
+
+                if (!pci_function_is_gpu(&function->facts))
+                        continue;
+                g_array_append_val(gpus, function->facts.address);
+                world->host_events->device_changed(world->manager, function->facts.address);
+        }
+        world->host_events->devices_listed(world->manager, gpus);
+}
+
+Manager *world_boot(World *world) {
+        world->manager = manager_new(world_host(world), world_hypervisor(world));
+        world->host_events = manager_host_events();
+        world->hypervisor_events = manager_hypervisor_events();
+        manager_begin(world->manager);
+        world_later(world, look_around, NULL, NULL, false);
+        world_set_connected(world, world->connected);
+        return world->manager;
+}
+
+void world_kill_daemon(World *world) {
+        GQueue rest = G_QUEUE_INIT;
+        Todo *todo;
+
+        while ((todo = g_queue_pop_head(&world->todo))) {
+                if (todo->survives_daemon)
+                        g_queue_push_tail(&rest, todo);
+                else
+                        todo_free(todo);
+        }
+        g_array_set_size(world->helpers, 0);
+        g_ptr_array_set_size(world->watches, 0);
+        g_clear_pointer(&world->manager, manager_free);
+        while ((todo = g_queue_pop_head(&rest))) {
+                todo->run(world, todo->data);
+                todo_free(todo);
+        }
+}
+
+void world_uevent(World *world, const char *address) {
+        world->host_events->device_changed(world->manager, parsed(address));
+        world_check(world);
+}
+
+void world_remove(World *world, const char *address) {
+        PciAddress gone = parsed(address);
+
+        g_ptr_array_remove(world->functions, function_at(world, gone));
+        world->host_events->device_removed(world->manager, gone);
+}
+
+void world_check(World *world) {
+        for (guint i = 0; i < world->functions->len; i++) {
+                const WorldFunction *function = g_ptr_array_index(world->functions, i);
+                unsigned owners = 0;
+
+                if (pci_function_on_host_driver(&function->facts) && function->group >= 0 &&
+                    group_is_held(world, function->group))
+                        fail_msg("a host driver has a function of a group that a QEMU holds");
+                for (guint j = 0; j < world->domains->len; j++) {
+                        const WorldDomain *domain = g_ptr_array_index(world->domains, j);
+
+                        if (domain->qemu && is_marked(domain->hostdevs, function->facts.address))
+                                owners++;
+                }
+                if (owners > 1)
+                        fail_msg("two machines have one function");
+        }
+}

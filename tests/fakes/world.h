@@ -1,0 +1,104 @@
+/* A host with GPUs and a libvirt, in memory: the two seams of core, with every step of every
+ * operation as a separate event, so that a test can stop the world anywhere, make any step fail, or
+ * take the daemon away in the middle. What it imitates was seen in the lab (tests/lab), which has
+ * the last word. */
+#pragma once
+
+#include "core/manager.h"
+
+typedef struct WorldFunction {
+        PciFunction facts;
+        int group;
+        bool boot_display;
+        char native_driver[64]; /* what drivers_probe gives it without an override */
+        char driver_override[64];
+        bool dead; /* answers all ones */
+} WorldFunction;
+
+typedef struct WorldDomain {
+        char uuid[37];
+        char *name;
+        bool ours;
+        bool active; /* libvirt's opinion */
+        bool qemu;   /* the truth */
+        bool known;  /* libvirt still has its definition */
+        DomainState state;
+        DomainOffReason off_reason;
+        FirstStart first_start;
+        GArray *gpus;
+        GArray *hostdevs;
+        uint32_t vcpus;
+        uint64_t memory_mib;
+        pid_t pid;
+} WorldDomain;
+
+typedef struct World {
+        GPtrArray *functions; /* WorldFunction */
+        GPtrArray *domains;   /* WorldDomain */
+        GPtrArray *ledger;    /* CardRecord */
+        GQueue todo;
+        GPtrArray *watches;
+        GArray *helpers; /* PciAddress: cards at which a helper is */
+
+        HostFacts host_facts;
+        bool connected;
+        bool kvm;
+        bool uefi;
+
+        /* What goes wrong. */
+        bool fail_verb[HYPERVISOR_UNDEFINE + 1];
+        bool quit_at_once;  /* a started domain's QEMU ends before the answer */
+        int fail_ledger;    /* ledger_write returns this */
+        GArray *stuck;      /* PciAddress: helpers that never end by themselves */
+        GArray *refused;    /* PciAddress: the kernel refuses to bind vfio-pci */
+        GArray *no_return;  /* PciAddress: the kernel refuses to bind the host driver */
+        GPtrArray *holders; /* Holder, given to every survey about cards */
+        GHashTable *images; /* path -> ImageVerdict as pointer; unknown ones are not found */
+
+        unsigned handovers_begun;
+        pid_t next_pid;
+        const HostEvents *host_events;
+        const HypervisorEvents *hypervisor_events;
+        Manager *manager;
+} World;
+
+World *world_new(void);
+void world_free(World *world);
+
+/* A function of the host: "0000:01:00.0", class 0x038000, its IOMMU group and its driver. */
+WorldFunction *world_add(World *world, const char *address, uint32_t class, int group,
+                         const char *driver);
+WorldFunction *world_function(World *world, const char *address);
+const char *world_driver(World *world, const char *address);
+void world_remove(World *world, const char *address);
+
+/* Starts a daemon's core on this world and lets it look around. */
+Manager *world_boot(World *world);
+/* Takes it away at once, as kill -9 does, with the helpers of its cgroup; what libvirt has been
+ * asked goes on. */
+void world_kill_daemon(World *world);
+
+/* Runs the next event; false when nothing is left to happen. */
+bool world_step(World *world);
+void world_run(World *world);
+
+/* Tells the daemon that something about the function may have changed, as udev does. */
+void world_uevent(World *world, const char *address);
+/* Ends a helper that is stuck, with its work done. */
+void world_unstick(World *world, const char *address);
+void world_overdue(World *world, const char *address);
+void world_mark(GArray *list, const char *address);
+
+WorldDomain *world_domain(World *world, const char *name);
+/* A running domain that is not ours. */
+WorldDomain *world_add_foreign(World *world, const char *name, const char *hostdev);
+/* The guest powers off, or QEMU is killed: libvirt notices after the process. */
+void world_end_domain(World *world, WorldDomain *domain, DomainOffReason reason);
+void world_set_connected(World *world, bool connected);
+
+Host world_host(World *world);
+Hypervisor world_hypervisor(World *world);
+
+/* Fails the test when a host driver has a function whose group a live QEMU holds, or when two live
+ * domains have one function. */
+void world_check(World *world);

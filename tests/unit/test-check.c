@@ -1,0 +1,327 @@
+/* Every row of the judgement: one thing wrong with an otherwise perfect host at a time. */
+#include "core/check.h"
+#include "testing.h"
+
+#include <errno.h>
+#include <string.h>
+
+typedef struct Scene {
+        CheckFacts facts;
+        Request *request;
+        DeviceFacts *gpu;
+        SurveyAnswer *survey;
+        GPtrArray *findings;
+} Scene;
+
+static void add_function(GArray *array, const char *address, uint32_t class, const char *driver) {
+        PciFunction function = { .class = class };
+
+        assert_true(pci_address_parse(address, &function.address));
+        g_strlcpy(function.driver, driver, sizeof(function.driver));
+        g_array_append_val(array, function);
+}
+
+static Scene *scene_new(void) {
+        const char *gpus[] = { "01:00.0", NULL };
+        Scene *scene = g_new0(Scene, 1);
+        CheckCard card;
+
+        scene->findings = findings_new();
+        scene->request = request_new("box", gpus, scene->findings);
+        scene->gpu = device_facts_new();
+        scene->gpu->function.class = 0x030000;
+        assert_true(pci_address_parse("01:00.0", &scene->gpu->function.address));
+        scene->gpu->iommu_group = 7;
+        add_function(scene->gpu->companions, "01:00.1", 0x040300, "snd_hda_intel");
+        scene->survey = g_new0(SurveyAnswer, 1);
+        scene->survey->holders = g_ptr_array_new_with_free_func((GDestroyNotify)holder_free);
+        scene->survey->images = g_ptr_array_new_with_free_func((GDestroyNotify)image_answer_free);
+        scene->facts = (CheckFacts){
+                .host = { true, true, 8, 16384 },
+                .hypervisor = { true, "qemu:///system", "9.0.0", true, false },
+                .domains_known = true,
+                .cards = g_array_new(FALSE, TRUE, sizeof(CheckCard)),
+                .survey = scene->survey,
+        };
+        card = (CheckCard){
+                .address = scene->gpu->function.address,
+                .facts = scene->gpu,
+                .fault_message = "",
+                .taken_by = "",
+                .neighbour_taken_by = "",
+        };
+        g_array_append_val(scene->facts.cards, card);
+        return scene;
+}
+
+static CheckCard *scene_card(Scene *scene) {
+        return &g_array_index(scene->facts.cards, CheckCard, 0);
+}
+
+static void scene_free(Scene *scene) {
+        g_array_unref(scene->facts.cards);
+        request_free(scene->request);
+        device_facts_free(scene->gpu);
+        survey_answer_free(scene->survey);
+        g_ptr_array_unref(scene->findings);
+        g_free(scene);
+}
+
+/* Judges and expects exactly one finding, of this code, with words in it. Frees the scene. */
+static void expect(Scene *scene, RefusalCode code, const char *subject, const char *says) {
+        const Refusal *finding;
+
+        check_request(&scene->facts, scene->request, scene->findings);
+        for (guint i = 1; i < scene->findings->len; i++)
+                print_message("%s\n", ((Refusal *)g_ptr_array_index(scene->findings, i))->message);
+        assert_int_equal(scene->findings->len, 1);
+        finding = g_ptr_array_index(scene->findings, 0);
+        assert_string_equal(refusal_code_to_string(finding->code), refusal_code_to_string(code));
+        assert_string_equal(finding->subject, subject);
+        if (!strstr(finding->message, says))
+                fail_msg("\"%s\" does not say \"%s\"", finding->message, says);
+        assert_true(strlen(finding->remedy) > 5);
+        scene_free(scene);
+}
+
+static void a_perfect_request_finds_nothing(void **state) {
+        Scene *scene = scene_new();
+
+        check_request(&scene->facts, scene->request, scene->findings);
+        assert_int_equal(scene->findings->len, 0);
+        scene_free(scene);
+}
+
+static void no_such_device(void **state) {
+        Scene *scene = scene_new();
+
+        scene_card(scene)->facts = NULL;
+        expect(scene, REFUSAL_NO_SUCH_GPU, "0000:01:00.0", "no PCI device");
+}
+
+static void not_a_display_controller(void **state) {
+        Scene *scene = scene_new();
+
+        scene->gpu->function.class = 0x020000;
+        expect(scene, REFUSAL_NOT_A_GPU, "0000:01:00.0", "020000");
+}
+
+static void a_later_display_function_of_a_card_is_not_the_gpu(void **state) {
+        Scene *scene = scene_new();
+
+        g_array_set_size(scene->gpu->companions, 0);
+        add_function(scene->gpu->companions, "01:00.0", 0x030000, "radeon");
+        assert_true(pci_address_parse("01:00.1", &scene->gpu->function.address));
+        expect(scene, REFUSAL_NOT_A_GPU, "0000:01:00.0", "further function");
+}
+
+static void a_virtual_function_or_a_function_with_some(void **state) {
+        Scene *scene = scene_new();
+
+        scene->gpu->function.virtual_function = true;
+        expect(scene, REFUSAL_VIRTUAL_FUNCTION, "0000:01:00.0", "virtual function");
+        scene = scene_new();
+        scene->gpu->function.enabled_vfs = 4;
+        expect(scene, REFUSAL_VIRTUAL_FUNCTION, "0000:01:00.0", "enabled");
+}
+
+static void no_iommu_group_or_no_iommu_or_no_vfio(void **state) {
+        Scene *scene = scene_new();
+
+        scene->gpu->iommu_group = -1;
+        expect(scene, REFUSAL_NO_IOMMU, "0000:01:00.0", "no IOMMU group");
+        scene = scene_new();
+        scene->facts.host.iommu = false;
+        expect(scene, REFUSAL_NO_IOMMU, "0000:01:00.0", "no IOMMU group");
+        scene = scene_new();
+        scene->facts.host.vfio = false;
+        expect(scene, REFUSAL_NO_IOMMU, "0000:01:00.0", "vfio-pci");
+}
+
+static void a_stranger_in_the_group_counts_only_on_a_host_driver(void **state) {
+        static const char *const harmless[] = { "", "vfio-pci", "pci-stub" };
+        Scene *scene = scene_new();
+
+        add_function(scene->gpu->neighbours, "02:00.0", 0x020000, "e1000e");
+        expect(scene, REFUSAL_GROUP_NOT_VIABLE, "0000:01:00.0", "0000:02:00.0 (e1000e)");
+        for (size_t i = 0; i < G_N_ELEMENTS(harmless); i++) {
+                scene = scene_new();
+                add_function(scene->gpu->neighbours, "02:00.0", 0x020000, harmless[i]);
+                check_request(&scene->facts, scene->request, scene->findings);
+                assert_int_equal(scene->findings->len, 0);
+                scene_free(scene);
+        }
+}
+
+static void two_cards_of_one_group_asked_for_together_are_viable(void **state) {
+        Scene *scene = scene_new();
+        g_autoptr(DeviceFacts) second = device_facts_new();
+        CheckCard card = *scene_card(scene);
+
+        add_function(scene->gpu->neighbours, "02:00.0", 0x030000, "nouveau");
+        second->function.class = 0x030000;
+        second->iommu_group = 7;
+        assert_true(pci_address_parse("02:00.0", &second->function.address));
+        add_function(second->neighbours, "01:00.0", 0x030000, "nouveau");
+        add_function(second->neighbours, "01:00.1", 0x040300, "snd_hda_intel");
+        card.address = second->function.address;
+        card.facts = second;
+        g_array_append_val(scene->facts.cards, card);
+        check_request(&scene->facts, scene->request, scene->findings);
+        assert_int_equal(scene->findings->len, 0);
+        scene_free(scene);
+}
+
+static void the_boot_display_unless_allowed(void **state) {
+        Scene *scene = scene_new();
+
+        scene->gpu->boot_display = true;
+        scene->request->allow_boot_display = true;
+        check_request(&scene->facts, scene->request, scene->findings);
+        assert_int_equal(scene->findings->len, 0);
+        scene->request->allow_boot_display = false;
+        expect(scene, REFUSAL_BOOT_DISPLAY, "0000:01:00.0", "console");
+}
+
+static void a_gpu_that_somebody_has_or_gets(void **state) {
+        Scene *scene = scene_new();
+
+        scene_card(scene)->view.state = GPU_ATTACHED;
+        scene_card(scene)->taken_by = "other";
+        expect(scene, REFUSAL_GPU_IN_USE, "0000:01:00.0", "machine other");
+        scene = scene_new();
+        scene_card(scene)->view.pending = GPU_PENDING_BINDING;
+        scene_card(scene)->taken_by = "other";
+        expect(scene, REFUSAL_GPU_IN_USE, "0000:01:00.0", "machine other");
+        scene = scene_new();
+        scene_card(scene)->neighbour_taken_by = "other";
+        expect(scene, REFUSAL_GPU_IN_USE, "0000:01:00.0", "group 7");
+}
+
+static void a_gpu_on_its_way(void **state) {
+        Scene *scene = scene_new();
+
+        scene_card(scene)->view.pending = GPU_PENDING_RELEASING;
+        expect(scene, REFUSAL_INVALID_STATE, "0000:01:00.0", "releasing");
+}
+
+static void a_faulted_gpu(void **state) {
+        for (GpuFault fault = GPU_FAULT_NONE + 1; fault < _GPU_FAULT_MAX; fault++) {
+                Scene *scene = scene_new();
+
+                scene_card(scene)->view.fault = fault;
+                scene_card(scene)->fault_message = "The driver sleeps.";
+                expect(scene, REFUSAL_GPU_FAULTED, "0000:01:00.0", "The driver sleeps.");
+        }
+}
+
+static void a_name_or_uuid_that_is_taken(void **state) {
+        Scene *scene = scene_new();
+
+        scene->facts.name_taken = true;
+        expect(scene, REFUSAL_MACHINE_EXISTS, "box", "box");
+        scene = scene_new();
+        scene->request->uuid = g_strdup("4dea22b3-1d52-d8f3-2516-782e98ab3fa0");
+        scene->facts.uuid_taken = true;
+        expect(scene, REFUSAL_MACHINE_EXISTS, "4dea22b3-1d52-d8f3-2516-782e98ab3fa0", "4dea22b3");
+}
+
+static void more_than_the_host_has(void **state) {
+        Scene *scene = scene_new();
+
+        scene->request->vcpus = 9;
+        expect(scene, REFUSAL_INVALID_OPTION, "vcpus", "9");
+        scene = scene_new();
+        scene->request->memory_mib = 16385;
+        expect(scene, REFUSAL_INVALID_OPTION, "memory-mib", "16385");
+}
+
+static void libvirt_away_or_not_ready(void **state) {
+        Scene *scene = scene_new();
+
+        scene->facts.hypervisor.connected = false;
+        expect(scene, REFUSAL_HYPERVISOR_UNAVAILABLE, "box", "qemu:///system");
+        scene = scene_new();
+        scene->facts.domains_known = false;
+        expect(scene, REFUSAL_HYPERVISOR_UNAVAILABLE, "box", "not told");
+}
+
+static void uefi_that_is_not_there_and_kvm_that_is_not_there(void **state) {
+        Scene *scene = scene_new();
+
+        scene->request->firmware = FIRMWARE_UEFI;
+        expect(scene, REFUSAL_INVALID_OPTION, "firmware", "UEFI");
+        scene = scene_new();
+        scene->facts.hypervisor.kvm = false;
+        check_request(&scene->facts, scene->request, scene->findings);
+        assert_null(findings_first_error(scene->findings)); /* a warning: it can still be made */
+        expect((g_ptr_array_set_size(scene->findings, 0), scene), REFUSAL_NO_KVM, "box",
+               "emulation");
+}
+
+static void images_that_are_missing_or_elsewhere(void **state) {
+        static const struct {
+                ImageVerdict verdict;
+                RefusalCode code;
+        } rows[] = {
+                { IMAGE_NOT_FOUND, REFUSAL_IMAGE_NOT_FOUND },
+                { IMAGE_NOT_ALLOWED, REFUSAL_IMAGE_NOT_ALLOWED },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+                Scene *scene = scene_new();
+                ImageAnswer *image = g_new0(ImageAnswer, 1);
+
+                image->verdict = rows[i].verdict;
+                image->path = g_strdup("disk.img");
+                image->why = g_strdup("is a clause");
+                g_ptr_array_add(scene->survey->images, image);
+                expect(scene, rows[i].code, "disk.img", "Image disk.img is a clause.");
+        }
+}
+
+static void a_holder_is_named_with_its_process_unit_and_node(void **state) {
+        Scene *scene = scene_new();
+        Holder *holder = g_new0(Holder, 1);
+
+        *holder = (Holder){ 42, 0, g_strdup("Xorg"), g_strdup("gdm.service"),
+                            g_strdup("/dev/dri/card0") };
+        g_ptr_array_add(scene->survey->holders, holder);
+        expect(scene, REFUSAL_GPU_BUSY, "/dev/dri/card0", "Process 42 (Xorg, unit gdm.service)");
+}
+
+static void a_host_that_does_not_say_who_holds_the_gpu(void **state) {
+        Scene *scene = scene_new();
+
+        scene->survey->error = -ETIMEDOUT;
+        expect(scene, REFUSAL_GPU_BUSY, "host", "in time");
+        scene = scene_new();
+        scene->survey->error = -ENOMEM;
+        expect(scene, REFUSAL_GPU_BUSY, "host", "could not be asked");
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_perfect_request_finds_nothing),
+                cmocka_unit_test(no_such_device),
+                cmocka_unit_test(not_a_display_controller),
+                cmocka_unit_test(a_later_display_function_of_a_card_is_not_the_gpu),
+                cmocka_unit_test(a_virtual_function_or_a_function_with_some),
+                cmocka_unit_test(no_iommu_group_or_no_iommu_or_no_vfio),
+                cmocka_unit_test(a_stranger_in_the_group_counts_only_on_a_host_driver),
+                cmocka_unit_test(two_cards_of_one_group_asked_for_together_are_viable),
+                cmocka_unit_test(the_boot_display_unless_allowed),
+                cmocka_unit_test(a_gpu_that_somebody_has_or_gets),
+                cmocka_unit_test(a_gpu_on_its_way),
+                cmocka_unit_test(a_faulted_gpu),
+                cmocka_unit_test(a_name_or_uuid_that_is_taken),
+                cmocka_unit_test(more_than_the_host_has),
+                cmocka_unit_test(libvirt_away_or_not_ready),
+                cmocka_unit_test(uefi_that_is_not_there_and_kvm_that_is_not_there),
+                cmocka_unit_test(images_that_are_missing_or_elsewhere),
+                cmocka_unit_test(a_holder_is_named_with_its_process_unit_and_node),
+                cmocka_unit_test(a_host_that_does_not_say_who_holds_the_gpu),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

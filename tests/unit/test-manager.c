@@ -1,0 +1,971 @@
+/* The manager against a world in memory: whole requests, every step failing in turn, the daemon
+ * killed at every step, callers that race. */
+#include "testing.h"
+#include "world.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define AUDIO_CARD "0000:01:00.0"
+#define AUDIO      "0000:01:00.1"
+#define OTHER_CARD "0000:02:00.0"
+#define THIRD_CARD "0000:03:00.0"
+#define NIC        "0000:05:00.0"
+
+/* --- a caller that remembers its answer --- */
+
+typedef struct Caller {
+        unsigned answers;
+        RefusalCode code; /* meaningful when refused */
+        bool refused;
+        char *message;
+        unsigned findings;
+} Caller;
+
+static void caller_done(void *userdata, const Refusal *refusal) {
+        Caller *caller = userdata;
+
+        caller->answers++;
+        caller->refused = refusal != NULL;
+        g_free(caller->message);
+        caller->message = refusal ? g_strdup(refusal->message) : NULL;
+        if (refusal)
+                caller->code = refusal->code;
+}
+
+static void assert_done(Caller *caller) {
+        assert_int_equal(caller->answers, 1);
+        if (caller->refused)
+                fail_msg("refused: %s: %s", refusal_code_to_string(caller->code), caller->message);
+        memset(caller, 0, sizeof(*caller));
+}
+
+static void assert_refused(Caller *caller, RefusalCode code) {
+        assert_int_equal(caller->answers, 1);
+        assert_true(caller->refused);
+        assert_string_equal(refusal_code_to_string(caller->code), refusal_code_to_string(code));
+        assert_true(strlen(caller->message) > 10);
+        g_free(caller->message);
+        memset(caller, 0, sizeof(*caller));
+}
+
+/* --- an observer that writes everything down --- */
+
+typedef struct Diary {
+        GString *gpu_states; /* of one GPU: "host-bound>vfio-bound" and so on, a line each */
+        GString *machine_states;
+} Diary;
+
+static void diary_gpu(void *userdata, const Gpu *gpu, GpuState old, const char *reason) {
+        Diary *diary = userdata;
+        char shown[PCI_ADDRESS_BUFFER];
+
+        /* The order among GPUs is nobody's promise; that of one GPU's states is. */
+        if (g_str_equal(pci_address_print(gpu->address, shown), AUDIO_CARD))
+                g_string_append_printf(diary->gpu_states, "%s>%s\n", gpu_state_to_string(old),
+                                       gpu_state_to_string(gpu->view.state));
+}
+
+static void diary_machine(void *userdata, const Machine *machine, MachineState old,
+                          const char *reason) {
+        Diary *diary = userdata;
+
+        g_string_append_printf(diary->machine_states, "%s %s>%s\n", machine->name,
+                               machine_state_to_string(old),
+                               machine_state_to_string(machine->state));
+}
+
+static const Observer diary_observer = {
+        .gpu_state_changed = diary_gpu,
+        .machine_state_changed = diary_machine,
+};
+
+/* --- the scene --- */
+
+static World *scene(void) {
+        World *world = world_new();
+
+        world_add(world, AUDIO_CARD, 0x038000, 1, "bochs-drm");
+        world_add(world, AUDIO, 0x040300, 1, "snd_hda_intel");
+        world_add(world, OTHER_CARD, 0x038000, 2, "virtio-pci");
+        world_add(world, THIRD_CARD, 0x038000, 3, "bochs-drm");
+        world_add(world, NIC, 0x020000, 5, "e1000e");
+        return world;
+}
+
+static World *booted_scene(void) {
+        World *world = scene();
+
+        world_boot(world);
+        world_run(world);
+        return world;
+}
+
+static Request *request_for(const char *name, ...) {
+        g_autoptr(GPtrArray) findings = findings_new();
+        g_autoptr(GPtrArray) gpus = g_ptr_array_new();
+        const char *gpu;
+        Request *request;
+        va_list args;
+
+        va_start(args, name);
+        while ((gpu = va_arg(args, const char *)))
+                g_ptr_array_add(gpus, (char *)gpu);
+        va_end(args);
+        g_ptr_array_add(gpus, NULL);
+        request = request_new(name, (const char *const *)gpus->pdata, findings);
+        request_finish(request, findings);
+        assert_int_equal(findings->len, 0);
+        return request;
+}
+
+static PciAddress at(const char *address) {
+        PciAddress ret;
+
+        assert_true(pci_address_parse(address, &ret));
+        return ret;
+}
+
+static const Gpu *gpu_at(World *world, const char *address) {
+        const Gpu *gpu = manager_gpu(world->manager, at(address));
+
+        assert_non_null(gpu);
+        return gpu;
+}
+
+static void assert_gpu(World *world, const char *address, GpuState state, const char *machine) {
+        const Gpu *gpu = gpu_at(world, address);
+
+        assert_string_equal(gpu_state_to_string(gpu->view.state), gpu_state_to_string(state));
+        assert_string_equal(gpu_pending_to_string(gpu->view.pending), "");
+        assert_string_equal(gpu_fault_to_string(gpu->view.fault), "");
+        assert_string_equal(gpu->machine_name, machine);
+}
+
+static void assert_everything_home(World *world) {
+        assert_gpu(world, AUDIO_CARD, GPU_HOST_BOUND, "");
+        assert_gpu(world, OTHER_CARD, GPU_HOST_BOUND, "");
+        assert_gpu(world, THIRD_CARD, GPU_HOST_BOUND, "");
+        assert_string_equal(world_driver(world, AUDIO_CARD), "bochs-drm");
+        assert_string_equal(world_driver(world, AUDIO), "snd_hda_intel");
+        assert_string_equal(world_driver(world, OTHER_CARD), "virtio-pci");
+        assert_string_equal(world_driver(world, NIC), "e1000e");
+        assert_string_equal(world_function(world, AUDIO_CARD)->driver_override, "");
+        assert_string_equal(world_function(world, AUDIO)->driver_override, "");
+        assert_int_equal(world->ledger->len, 0);
+        assert_int_equal(world->helpers->len, 0);
+}
+
+static void assert_no_machine(World *world) {
+        assert_null(manager_machine(world->manager, "box"));
+        assert_null(world_domain(world, "box"));
+}
+
+static void create_box(World *world, Caller *caller) {
+        manager_create(world->manager, request_for("box", AUDIO_CARD, OTHER_CARD, NULL),
+                       caller_done, caller);
+}
+
+/* --- the main job --- */
+
+static void create_runs_a_machine_and_its_end_brings_every_function_home(void **state) {
+        World *world = booted_scene();
+        Diary diary = { g_string_new(NULL), g_string_new(NULL) };
+        Caller caller = { 0 };
+
+        manager_set_observer(world->manager, &diary_observer, &diary);
+        create_box(world, &caller);
+        world_run(world);
+        assert_done(&caller);
+        assert_gpu(world, AUDIO_CARD, GPU_ATTACHED, "box");
+        assert_gpu(world, OTHER_CARD, GPU_ATTACHED, "box");
+        assert_gpu(world, THIRD_CARD, GPU_HOST_BOUND, "");
+        assert_string_equal(world_driver(world, AUDIO), "vfio-pci");
+        assert_string_equal(world_driver(world, THIRD_CARD), "bochs-drm");
+
+        world_end_domain(world, world_domain(world, "box"), DOMAIN_OFF_SHUTDOWN);
+        world_run(world);
+        assert_everything_home(world);
+        assert_int_equal(manager_machine(world->manager, "box")->state, MACHINE_STOPPED);
+
+        assert_string_equal(diary.machine_states->str, "box created>starting\n"
+                                                       "box starting>running\n"
+                                                       "box running>stopped\n");
+        assert_string_equal(diary.gpu_states->str, "host-bound>vfio-bound\n"
+                                                   "vfio-bound>attached\n"
+                                                   "attached>vfio-bound\n"
+                                                   "vfio-bound>host-bound\n");
+        g_string_free(diary.gpu_states, TRUE);
+        g_string_free(diary.machine_states, TRUE);
+        world_free(world);
+}
+
+static void a_machine_without_gpus_is_welcome(void **state) {
+        World *world = booted_scene();
+        Caller caller = { 0 };
+
+        manager_create(world->manager, request_for("plain", NULL), caller_done, &caller);
+        world_run(world);
+        assert_done(&caller);
+        assert_int_equal(manager_machine(world->manager, "plain")->state, MACHINE_RUNNING);
+        assert_int_equal(world->handovers_begun, 0);
+        world_free(world);
+}
+
+static void create_without_wait_answers_when_the_gpus_are_reserved(void **state) {
+        World *world = booted_scene();
+        Request *request = request_for("box", AUDIO_CARD, NULL);
+        Caller caller = { 0 };
+
+        request->wait = false;
+        manager_create(world->manager, request, caller_done, &caller);
+        while (caller.answers == 0)
+                assert_true(world_step(world));
+        assert_done(&caller);
+        assert_int_equal(gpu_at(world, AUDIO_CARD)->view.pending, GPU_PENDING_BINDING);
+        assert_string_equal(gpu_at(world, AUDIO_CARD)->machine_name, "box");
+        assert_int_equal(manager_machine(world->manager, "box")->state, MACHINE_STARTING);
+        world_run(world);
+        assert_gpu(world, AUDIO_CARD, GPU_ATTACHED, "box");
+        world_free(world);
+}
+
+static void create_without_start_takes_no_gpu_until_start(void **state) {
+        World *world = booted_scene();
+        Request *request = request_for("box", AUDIO_CARD, NULL);
+        Caller caller = { 0 };
+
+        request->start = false;
+        manager_create(world->manager, request, caller_done, &caller);
+        world_run(world);
+        assert_done(&caller);
+        assert_everything_home(world);
+        assert_int_equal(manager_machine(world->manager, "box")->state, MACHINE_CREATED);
+        assert_int_equal(world->handovers_begun, 0);
+
+        manager_start_machine(world->manager, "box", caller_done, &caller);
+        world_run(world);
+        assert_done(&caller);
+        assert_gpu(world, AUDIO_CARD, GPU_ATTACHED, "box");
+        world_free(world);
+}
+
+static void a_card_that_was_bound_ahead_stays_on_vfio_after_its_machine(void **state) {
+        World *world = booted_scene();
+        Caller caller = { 0 };
+
+        manager_bind_gpu(world->manager, at(AUDIO_CARD), caller_done, &caller);
+        world_run(world);
+        assert_done(&caller);
+        assert_gpu(world, AUDIO_CARD, GPU_VFIO_BOUND, "");
+        assert_string_equal(world_driver(world, AUDIO), "vfio-pci");
+        assert_string_equal(gpu_at(world, AUDIO_CARD)->host_driver, "bochs-drm");
+
+        create_box(world, &caller);
+        world_run(world);
+        assert_done(&caller);
+        world_end_domain(world, world_domain(world, "box"), DOMAIN_OFF_SHUTDOWN);
+        world_run(world);
+        assert_gpu(world, AUDIO_CARD, GPU_VFIO_BOUND, "");
+        assert_gpu(world, OTHER_CARD, GPU_HOST_BOUND, "");
+
+        manager_release_gpu(world->manager, at(AUDIO_CARD), caller_done, &caller);
+        world_run(world);
+        assert_done(&caller);
+        assert_everything_home(world);
+        world_free(world);
+}
+
+static void a_card_that_the_administrator_keeps_on_vfio_is_left_there(void **state) {
+        World *world = scene();
+        Caller caller = { 0 };
+
+        g_strlcpy(world_function(world, AUDIO_CARD)->facts.driver, "vfio-pci", 64);
+        g_strlcpy(world_function(world, AUDIO)->facts.driver, "vfio-pci", 64);
+        world_boot(world);
+        world_run(world);
+        create_box(world, &caller);
+        world_run(world);
+        assert_done(&caller);
+        world_end_domain(world, world_domain(world, "box"), DOMAIN_OFF_SHUTDOWN);
+        world_run(world);
+        assert_gpu(world, AUDIO_CARD, GPU_VFIO_BOUND, "");
+        assert_gpu(world, OTHER_CARD, GPU_HOST_BOUND, "");
+        assert_int_equal(world->ledger->len, 0);
+
+        /* Release takes it to whatever driver the kernel has for it. */
+        manager_release_gpu(world->manager, at(AUDIO_CARD), caller_done, &caller);
+        world_run(world);
+        assert_done(&caller);
+        assert_everything_home(world);
+        world_free(world);
+}
+
+/* --- every way to end --- */
+
+static void however_the_machine_ends_its_cards_come_home(void **state) {
+        static const struct {
+                DomainOffReason reason;
+                MachineState after;
+        } ends[] = {
+                { DOMAIN_OFF_SHUTDOWN, MACHINE_STOPPED },
+                { DOMAIN_OFF_DESTROYED, MACHINE_STOPPED },
+                { DOMAIN_OFF_CRASHED, MACHINE_CRASHED },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(ends); i++) {
+                World *world = booted_scene();
+                Caller caller = { 0 };
+
+                create_box(world, &caller);
+                world_run(world);
+                assert_done(&caller);
+                world_end_domain(world, world_domain(world, "box"), ends[i].reason);
+                world_run(world);
+                assert_everything_home(world);
+                assert_int_equal(manager_machine(world->manager, "box")->state, ends[i].after);
+                world_free(world);
+        }
+}
+
+static void power_off_and_delete_bring_the_cards_home(void **state) {
+        World *world = booted_scene();
+        Caller caller = { 0 };
+
+        create_box(world, &caller);
+        world_run(world);
+        assert_done(&caller);
+        manager_power_off_machine(world->manager, "box", caller_done, &caller);
+        world_run(world);
+        assert_done(&caller);
+        assert_everything_home(world);
+
+        manager_start_machine(world->manager, "box", caller_done, &caller);
+        world_run(world);
+        assert_done(&caller);
+        assert_gpu(world, AUDIO_CARD, GPU_ATTACHED, "box");
+        manager_delete_machine(world->manager, "box", caller_done, &caller);
+        world_run(world);
+        assert_done(&caller);
+        assert_everything_home(world);
+        assert_no_machine(world);
+        world_free(world);
+}
+
+static void delete_answers_only_when_the_cards_are_home(void **state) {
+        World *world = booted_scene();
+        Caller caller = { 0 };
+
+        create_box(world, &caller);
+        world_run(world);
+        assert_done(&caller);
+        manager_delete_machine(world->manager, "box", caller_done, &caller);
+        while (caller.answers == 0) {
+                assert_true(world_step(world));
+                if (world_domain(world, "box") == NULL)
+                        assert_int_equal(world->ledger->len, 0);
+        }
+        assert_done(&caller);
+        world_free(world);
+}
+
+static void a_machine_that_cannot_be_powered_off_runs_on_and_its_caller_is_told(void **state) {
+        World *world = booted_scene();
+        Caller caller = { 0 };
+
+        create_box(world, &caller);
+        world_run(world);
+        assert_done(&caller);
+        world->fail_verb[HYPERVISOR_DESTROY] = true;
+        manager_power_off_machine(world->manager, "box", caller_done, &caller);
+        world_run(world);
+        assert_refused(&caller, REFUSAL_HYPERVISOR_FAILED);
+        assert_int_equal(manager_machine(world->manager, "box")->state, MACHINE_RUNNING);
+        assert_gpu(world, AUDIO_CARD, GPU_ATTACHED, "box");
+        world_free(world);
+}
+
+/* --- every step of Create fails in turn --- */
+
+static void fail_define(World *world) {
+        world->fail_verb[HYPERVISOR_DEFINE] = true;
+}
+
+static void fail_ledger(World *world) {
+        world->fail_ledger = -ENOSPC;
+}
+
+static void fail_first_bind(World *world) {
+        world_mark(world->refused, AUDIO_CARD);
+}
+
+static void fail_second_bind(World *world) {
+        world_mark(world->refused, OTHER_CARD);
+}
+
+static void fail_start(World *world) {
+        world->fail_verb[HYPERVISOR_START] = true;
+}
+
+static void fail_running(World *world) {
+        world->quit_at_once = true;
+}
+
+static void whatever_step_of_create_fails_everything_is_undone_before_the_answer(void **state) {
+        static const struct {
+                void (*break_it)(World *world);
+                RefusalCode code;
+        } failures[] = {
+                { fail_define, REFUSAL_HYPERVISOR_FAILED },
+                { fail_ledger, REFUSAL_HANDOVER_FAILED },
+                { fail_first_bind, REFUSAL_HANDOVER_FAILED },
+                { fail_second_bind, REFUSAL_HANDOVER_FAILED },
+                { fail_start, REFUSAL_HYPERVISOR_FAILED },
+                { fail_running, REFUSAL_HYPERVISOR_FAILED },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(failures); i++) {
+                World *world = booted_scene();
+                Caller caller = { 0 };
+
+                failures[i].break_it(world);
+                create_box(world, &caller);
+                while (caller.answers == 0)
+                        assert_true(world_step(world));
+                assert_refused(&caller, failures[i].code);
+                world->fail_ledger = 0;
+                assert_everything_home(world);
+                assert_no_machine(world);
+                world_run(world);
+                assert_everything_home(world);
+                world_free(world);
+        }
+}
+
+static void whatever_step_of_start_fails_the_machine_stays_and_its_cards_are_home(void **state) {
+        static void (*const failures[])(World *) = { fail_ledger, fail_first_bind, fail_second_bind,
+                                                     fail_start, fail_running };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(failures); i++) {
+                World *world = booted_scene();
+                Request *request = request_for("box", AUDIO_CARD, OTHER_CARD, NULL);
+                Caller caller = { 0 };
+
+                request->start = false;
+                manager_create(world->manager, request, caller_done, &caller);
+                world_run(world);
+                assert_done(&caller);
+                failures[i](world);
+                manager_start_machine(world->manager, "box", caller_done, &caller);
+                while (caller.answers == 0)
+                        assert_true(world_step(world));
+                assert_true(caller.refused);
+                g_free(caller.message);
+                world->fail_ledger = 0;
+                assert_everything_home(world);
+                assert_non_null(manager_machine(world->manager, "box"));
+                assert_false(machine_state_is_up(manager_machine(world->manager, "box")->state));
+                world_free(world);
+        }
+}
+
+static void a_driver_that_does_not_let_go_makes_its_gpu_stuck_and_nothing_else(void **state) {
+        World *world = booted_scene();
+        Caller caller = { 0 };
+
+        world_mark(world->stuck, AUDIO_CARD);
+        create_box(world, &caller);
+        world_run(world);
+        assert_int_equal(caller.answers, 0);
+        world_overdue(world, AUDIO_CARD);
+        world_run(world);
+        assert_refused(&caller, REFUSAL_HANDOVER_TIMEOUT);
+        assert_no_machine(world);
+        assert_gpu(world, OTHER_CARD, GPU_HOST_BOUND, "");
+        assert_int_equal(gpu_at(world, AUDIO_CARD)->view.fault, GPU_FAULT_STUCK);
+        assert_true(strstr(gpu_at(world, AUDIO_CARD)->fault_message, "bochs-drm") != NULL);
+
+        /* Another machine with another card starts meanwhile; the stuck one is refused. */
+        manager_create(world->manager, request_for("other", OTHER_CARD, NULL), caller_done,
+                       &caller);
+        world_run(world);
+        assert_done(&caller);
+        manager_create(world->manager, request_for("more", AUDIO_CARD, NULL), caller_done, &caller);
+        world_run(world);
+        assert_refused(&caller, REFUSAL_GPU_FAULTED);
+        manager_recover_gpu(world->manager, at(AUDIO_CARD), caller_done, &caller);
+        world_run(world);
+        assert_refused(&caller, REFUSAL_GPU_FAULTED);
+
+        /* When the helper ends after all, the fault clears and the card goes home. */
+        world_unstick(world, AUDIO_CARD);
+        world_run(world);
+        assert_gpu(world, AUDIO_CARD, GPU_HOST_BOUND, "");
+        assert_string_equal(world_driver(world, AUDIO), "snd_hda_intel");
+        world_free(world);
+}
+
+static void a_card_that_cannot_go_home_is_faulted_and_recover_takes_it_there(void **state) {
+        World *world = booted_scene();
+        Caller caller = { 0 };
+
+        create_box(world, &caller);
+        world_run(world);
+        assert_done(&caller);
+        world_mark(world->no_return, AUDIO_CARD);
+        world_end_domain(world, world_domain(world, "box"), DOMAIN_OFF_SHUTDOWN);
+        world_run(world);
+        assert_int_equal(gpu_at(world, AUDIO_CARD)->view.fault, GPU_FAULT_HANDOVER_FAILED);
+        assert_gpu(world, OTHER_CARD, GPU_HOST_BOUND, "");
+        manager_start_machine(world->manager, "box", caller_done, &caller);
+        world_run(world);
+        assert_refused(&caller, REFUSAL_GPU_FAULTED);
+
+        g_array_set_size(world->no_return, 0);
+        manager_recover_gpu(world->manager, at(AUDIO_CARD), caller_done, &caller);
+        world_run(world);
+        assert_done(&caller);
+        assert_everything_home(world);
+        world_free(world);
+}
+
+static void a_bind_that_the_kernel_refuses_is_undone_before_the_answer(void **state) {
+        World *world = booted_scene();
+        Caller caller = { 0 };
+
+        world_mark(world->refused, AUDIO_CARD);
+        manager_bind_gpu(world->manager, at(AUDIO_CARD), caller_done, &caller);
+        while (caller.answers == 0)
+                assert_true(world_step(world));
+        assert_refused(&caller, REFUSAL_HANDOVER_FAILED);
+        assert_everything_home(world);
+        world_free(world);
+}
+
+static void a_card_that_does_not_answer_is_lost_and_given_to_nobody(void **state) {
+        World *world = booted_scene();
+        Caller caller = { 0 };
+
+        create_box(world, &caller);
+        world_run(world);
+        assert_done(&caller);
+        world_function(world, AUDIO_CARD)->dead = true;
+        world_end_domain(world, world_domain(world, "box"), DOMAIN_OFF_CRASHED);
+        world_run(world);
+        assert_int_equal(gpu_at(world, AUDIO_CARD)->view.fault, GPU_FAULT_LOST);
+        manager_create(world->manager, request_for("more", AUDIO_CARD, NULL), caller_done, &caller);
+        world_run(world);
+        assert_refused(&caller, REFUSAL_GPU_FAULTED);
+        world_free(world);
+}
+
+/* --- the daemon is killed --- */
+
+static void assert_recovered(World *world) {
+        const WorldDomain *domain = world_domain(world, "box");
+
+        if (domain && domain->qemu) {
+                assert_gpu(world, AUDIO_CARD, GPU_ATTACHED, "box");
+                assert_gpu(world, OTHER_CARD, GPU_ATTACHED, "box");
+                assert_int_equal(manager_machine(world->manager, "box")->state, MACHINE_RUNNING);
+                return;
+        }
+        assert_everything_home(world);
+        assert_no_machine(world);
+}
+
+static void killed_at_any_step_of_create_the_next_daemon_finishes_or_undoes(void **state) {
+        unsigned steps;
+
+        for (steps = 0;; steps++) {
+                World *world = booted_scene();
+                Caller caller = { 0 };
+                bool over = false;
+
+                create_box(world, &caller);
+                for (unsigned i = 0; i < steps && !over; i++)
+                        over = !world_step(world);
+                world_kill_daemon(world);
+                world_boot(world);
+                world_run(world);
+                assert_recovered(world);
+                world_free(world);
+                g_free(caller.message);
+                if (over)
+                        break;
+        }
+        assert_true(steps > 10);
+}
+
+static void killed_twice_at_any_step_the_third_daemon_finishes_or_undoes(void **state) {
+        for (unsigned first = 0; first < 16; first++)
+                for (unsigned second = 0; second < 16; second++) {
+                        World *world = booted_scene();
+                        Caller caller = { 0 };
+
+                        create_box(world, &caller);
+                        for (unsigned i = 0; i < first; i++)
+                                world_step(world);
+                        world_kill_daemon(world);
+                        world_boot(world);
+                        for (unsigned i = 0; i < second; i++)
+                                world_step(world);
+                        world_kill_daemon(world);
+                        world_boot(world);
+                        world_run(world);
+                        assert_recovered(world);
+                        world_free(world);
+                        g_free(caller.message);
+                }
+}
+
+static void killed_at_any_step_of_the_return_the_next_daemon_finishes(void **state) {
+        bool over = false;
+
+        for (unsigned steps = 0; !over; steps++) {
+                World *world = booted_scene();
+                Caller caller = { 0 };
+
+                create_box(world, &caller);
+                world_run(world);
+                assert_done(&caller);
+                world_end_domain(world, world_domain(world, "box"), DOMAIN_OFF_SHUTDOWN);
+                for (unsigned i = 0; i < steps && !over; i++)
+                        over = !world_step(world);
+                world_kill_daemon(world);
+                world_boot(world);
+                world_run(world);
+                assert_everything_home(world);
+                assert_int_equal(manager_machine(world->manager, "box")->state, MACHINE_STOPPED);
+                world_free(world);
+        }
+}
+
+static void killed_at_any_step_of_bind_the_card_is_wholly_on_one_side(void **state) {
+        bool over = false;
+
+        for (unsigned steps = 0; !over; steps++) {
+                World *world = booted_scene();
+                Caller caller = { 0 };
+                const Gpu *gpu;
+
+                manager_bind_gpu(world->manager, at(AUDIO_CARD), caller_done, &caller);
+                for (unsigned i = 0; i < steps && !over; i++)
+                        over = !world_step(world);
+                world_kill_daemon(world);
+                world_boot(world);
+                world_run(world);
+                gpu = gpu_at(world, AUDIO_CARD);
+                if (gpu->view.state == GPU_VFIO_BOUND)
+                        assert_string_equal(world_driver(world, AUDIO), "vfio-pci");
+                else
+                        assert_everything_home(world);
+                world_free(world);
+        }
+}
+
+static void a_restarted_daemon_shows_the_same_truth(void **state) {
+        World *world = booted_scene();
+        Caller caller = { 0 };
+
+        create_box(world, &caller);
+        world_run(world);
+        assert_done(&caller);
+        world_kill_daemon(world);
+        world_boot(world);
+        world_run(world);
+        assert_gpu(world, AUDIO_CARD, GPU_ATTACHED, "box");
+        assert_string_equal(gpu_at(world, AUDIO_CARD)->host_driver, "bochs-drm");
+        assert_int_equal(manager_machine(world->manager, "box")->gpus->len, 2);
+        world_end_domain(world, world_domain(world, "box"), DOMAIN_OFF_SHUTDOWN);
+        world_run(world);
+        assert_everything_home(world);
+        world_free(world);
+}
+
+static void a_machine_that_ended_while_the_daemon_was_away_has_its_cards_brought_home(
+        void **state) {
+        World *world = booted_scene();
+        Caller caller = { 0 };
+
+        create_box(world, &caller);
+        world_run(world);
+        assert_done(&caller);
+        world_kill_daemon(world);
+        world_end_domain(world, world_domain(world, "box"), DOMAIN_OFF_CRASHED);
+        world_kill_daemon(world); /* nobody was there to look */
+        world_boot(world);
+        world_run(world);
+        assert_everything_home(world);
+        world_free(world);
+}
+
+static void without_libvirt_a_restarted_daemon_touches_no_card_of_a_machine(void **state) {
+        World *world = booted_scene();
+        Caller caller = { 0 };
+
+        create_box(world, &caller);
+        world_run(world);
+        assert_done(&caller);
+        world_kill_daemon(world);
+        world->connected = false;
+        world_boot(world);
+        world_run(world);
+        assert_string_equal(world_driver(world, AUDIO_CARD), "vfio-pci");
+        assert_int_equal(world->helpers->len, 0);
+        world_set_connected(world, true);
+        world_run(world);
+        assert_gpu(world, AUDIO_CARD, GPU_ATTACHED, "box");
+        world_free(world);
+}
+
+/* --- callers against each other, and against others --- */
+
+static void of_many_callers_for_one_gpu_exactly_one_wins(void **state) {
+        World *world = booted_scene();
+        Caller callers[32] = { 0 };
+        unsigned won = 0;
+
+        for (unsigned i = 0; i < 32; i++) {
+                g_autofree char *name = g_strdup_printf("box%u", i);
+
+                manager_create(world->manager, request_for(name, AUDIO_CARD, NULL), caller_done,
+                               callers + i);
+        }
+        world_run(world);
+        for (unsigned i = 0; i < 32; i++) {
+                assert_int_equal(callers[i].answers, 1);
+                if (callers[i].refused)
+                        assert_refused(callers + i, REFUSAL_GPU_IN_USE);
+                else
+                        won++;
+        }
+        assert_int_equal(won, 1);
+        assert_int_equal(world->handovers_begun, 1);
+        world_free(world);
+}
+
+static void two_creates_at_once_both_run(void **state) {
+        World *world = booted_scene();
+        Caller a = { 0 }, b = { 0 };
+
+        manager_create(world->manager, request_for("a", AUDIO_CARD, NULL), caller_done, &a);
+        manager_create(world->manager, request_for("b", OTHER_CARD, NULL), caller_done, &b);
+        world_run(world);
+        assert_done(&a);
+        assert_done(&b);
+        assert_gpu(world, AUDIO_CARD, GPU_ATTACHED, "a");
+        assert_gpu(world, OTHER_CARD, GPU_ATTACHED, "b");
+        world_free(world);
+}
+
+static void one_bad_gpu_of_a_request_touches_none(void **state) {
+        static const struct {
+                const char *bad;
+                RefusalCode code;
+        } bads[] = {
+                { NIC, REFUSAL_NOT_A_GPU },
+                { "0000:0f:00.0", REFUSAL_NO_SUCH_GPU },
+                { AUDIO, REFUSAL_NOT_A_GPU },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(bads); i++) {
+                World *world = booted_scene();
+                Caller caller = { 0 };
+
+                manager_create(world->manager, request_for("box", AUDIO_CARD, bads[i].bad, NULL),
+                               caller_done, &caller);
+                world_run(world);
+                assert_refused(&caller, bads[i].code);
+                assert_everything_home(world);
+                assert_no_machine(world);
+                assert_int_equal(world->handovers_begun, 0);
+                world_free(world);
+        }
+}
+
+static void a_gpu_of_a_foreign_domain_is_attached_with_its_name_and_refused(void **state) {
+        World *world = scene();
+        Caller caller = { 0 };
+
+        world_add_foreign(world, "theirs", THIRD_CARD);
+        world_boot(world);
+        world_run(world);
+        assert_gpu(world, THIRD_CARD, GPU_ATTACHED, "theirs");
+        assert_null(manager_machine(world->manager, "theirs"));
+        manager_create(world->manager, request_for("box", THIRD_CARD, NULL), caller_done, &caller);
+        world_run(world);
+        assert_refused(&caller, REFUSAL_GPU_IN_USE);
+        manager_release_gpu(world->manager, at(THIRD_CARD), caller_done, &caller);
+        world_run(world);
+        assert_refused(&caller, REFUSAL_GPU_IN_USE);
+
+        /* Theirs to give back: nothing is done for it. */
+        world_end_domain(world, world_domain(world, "theirs"), DOMAIN_OFF_SHUTDOWN);
+        world_run(world);
+        assert_gpu(world, THIRD_CARD, GPU_VFIO_BOUND, "");
+        assert_int_equal(world->handovers_begun, 0);
+        world_free(world);
+}
+
+static void the_name_of_a_foreign_domain_is_taken(void **state) {
+        World *world = scene();
+        Caller caller = { 0 };
+
+        world_add_foreign(world, "theirs", THIRD_CARD);
+        world_boot(world);
+        world_run(world);
+        manager_create(world->manager, request_for("theirs", NULL), caller_done, &caller);
+        world_run(world);
+        assert_refused(&caller, REFUSAL_MACHINE_EXISTS);
+        world_free(world);
+}
+
+static void without_libvirt_create_is_refused_and_nothing_touched(void **state) {
+        World *world = scene();
+        Caller caller = { 0 };
+
+        world->connected = false;
+        world_boot(world);
+        world_run(world);
+        create_box(world, &caller);
+        world_run(world);
+        assert_refused(&caller, REFUSAL_HYPERVISOR_UNAVAILABLE);
+        assert_everything_home(world);
+        world_free(world);
+}
+
+static void a_process_that_holds_the_gpu_is_named(void **state) {
+        World *world = booted_scene();
+        Holder *holder = g_new0(Holder, 1);
+        Caller caller = { 0 };
+
+        *holder = (Holder){ 77, 0, g_strdup("Xorg"), g_strdup("gdm.service"),
+                            g_strdup("/dev/dri/card0") };
+        g_ptr_array_add(world->holders, holder);
+        manager_create(world->manager, request_for("box", AUDIO_CARD, NULL), caller_done, &caller);
+        world_run(world);
+        assert_true(strstr(caller.message, "Xorg") != NULL);
+        assert_refused(&caller, REFUSAL_GPU_BUSY);
+        manager_bind_gpu(world->manager, at(AUDIO_CARD), caller_done, &caller);
+        world_run(world);
+        assert_refused(&caller, REFUSAL_GPU_BUSY);
+        assert_everything_home(world);
+        world_free(world);
+}
+
+static void every_request_in_a_wrong_state_is_refused(void **state) {
+        World *world = booted_scene();
+        Caller caller = { 0 };
+
+        create_box(world, &caller);
+        world_run(world);
+        assert_done(&caller);
+        manager_start_machine(world->manager, "box", caller_done, &caller);
+        assert_refused(&caller, REFUSAL_INVALID_STATE);
+        create_box(world, &caller);
+        world_run(world);
+        assert_int_equal(caller.answers, 1);
+        assert_true(caller.refused);
+        g_free(caller.message);
+        memset(&caller, 0, sizeof(caller));
+        manager_bind_gpu(world->manager, at(AUDIO_CARD), caller_done, &caller);
+        world_run(world);
+        assert_refused(&caller, REFUSAL_GPU_IN_USE);
+        manager_release_gpu(world->manager, at(AUDIO_CARD), caller_done, &caller);
+        assert_refused(&caller, REFUSAL_GPU_IN_USE);
+        world_end_domain(world, world_domain(world, "box"), DOMAIN_OFF_SHUTDOWN);
+        world_run(world);
+        manager_shutdown_machine(world->manager, "box", caller_done, &caller);
+        assert_refused(&caller, REFUSAL_INVALID_STATE);
+        manager_power_off_machine(world->manager, "box", caller_done, &caller);
+        assert_refused(&caller, REFUSAL_INVALID_STATE);
+        manager_start_machine(world->manager, "nobody", caller_done, &caller);
+        assert_refused(&caller, REFUSAL_NO_SUCH_MACHINE);
+        world_free(world);
+}
+
+static void a_card_that_vanishes_under_a_launch_ends_it(void **state) {
+        for (unsigned steps = 1; steps < 8; steps++) {
+                World *world = booted_scene();
+                Caller caller = { 0 };
+
+                create_box(world, &caller);
+                for (unsigned i = 0; i < steps; i++)
+                        world_step(world);
+                world_remove(world, OTHER_CARD);
+                world_run(world);
+                assert_int_equal(caller.answers, 1);
+                assert_gpu(world, AUDIO_CARD, GPU_HOST_BOUND, "");
+                assert_null(manager_gpu(world->manager, at(OTHER_CARD)));
+                assert_int_equal(world->ledger->len, 0);
+                g_free(caller.message);
+                world_free(world);
+        }
+}
+
+static void uevents_at_any_step_do_not_disturb_a_create(void **state) {
+        World *world = booted_scene();
+        Caller caller = { 0 };
+
+        create_box(world, &caller);
+        while (world_step(world)) {
+                world_uevent(world, AUDIO_CARD);
+                world_uevent(world, OTHER_CARD);
+                world_uevent(world, THIRD_CARD);
+        }
+        assert_done(&caller);
+        assert_gpu(world, AUDIO_CARD, GPU_ATTACHED, "box");
+        world_end_domain(world, world_domain(world, "box"), DOMAIN_OFF_SHUTDOWN);
+        while (world_step(world)) {
+                world_uevent(world, AUDIO_CARD);
+                world_uevent(world, OTHER_CARD);
+        }
+        assert_everything_home(world);
+        world_free(world);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(create_runs_a_machine_and_its_end_brings_every_function_home),
+                cmocka_unit_test(a_machine_without_gpus_is_welcome),
+                cmocka_unit_test(create_without_wait_answers_when_the_gpus_are_reserved),
+                cmocka_unit_test(create_without_start_takes_no_gpu_until_start),
+                cmocka_unit_test(a_card_that_was_bound_ahead_stays_on_vfio_after_its_machine),
+                cmocka_unit_test(a_card_that_the_administrator_keeps_on_vfio_is_left_there),
+                cmocka_unit_test(however_the_machine_ends_its_cards_come_home),
+                cmocka_unit_test(power_off_and_delete_bring_the_cards_home),
+                cmocka_unit_test(delete_answers_only_when_the_cards_are_home),
+                cmocka_unit_test(
+                        a_machine_that_cannot_be_powered_off_runs_on_and_its_caller_is_told),
+                cmocka_unit_test(
+                        whatever_step_of_create_fails_everything_is_undone_before_the_answer),
+                cmocka_unit_test(
+                        whatever_step_of_start_fails_the_machine_stays_and_its_cards_are_home),
+                cmocka_unit_test(
+                        a_driver_that_does_not_let_go_makes_its_gpu_stuck_and_nothing_else),
+                cmocka_unit_test(a_card_that_cannot_go_home_is_faulted_and_recover_takes_it_there),
+                cmocka_unit_test(a_bind_that_the_kernel_refuses_is_undone_before_the_answer),
+                cmocka_unit_test(a_card_that_does_not_answer_is_lost_and_given_to_nobody),
+                cmocka_unit_test(killed_at_any_step_of_create_the_next_daemon_finishes_or_undoes),
+                cmocka_unit_test(killed_twice_at_any_step_the_third_daemon_finishes_or_undoes),
+                cmocka_unit_test(killed_at_any_step_of_the_return_the_next_daemon_finishes),
+                cmocka_unit_test(killed_at_any_step_of_bind_the_card_is_wholly_on_one_side),
+                cmocka_unit_test(a_restarted_daemon_shows_the_same_truth),
+                cmocka_unit_test(
+                        a_machine_that_ended_while_the_daemon_was_away_has_its_cards_brought_home),
+                cmocka_unit_test(without_libvirt_a_restarted_daemon_touches_no_card_of_a_machine),
+                cmocka_unit_test(of_many_callers_for_one_gpu_exactly_one_wins),
+                cmocka_unit_test(two_creates_at_once_both_run),
+                cmocka_unit_test(one_bad_gpu_of_a_request_touches_none),
+                cmocka_unit_test(a_gpu_of_a_foreign_domain_is_attached_with_its_name_and_refused),
+                cmocka_unit_test(the_name_of_a_foreign_domain_is_taken),
+                cmocka_unit_test(without_libvirt_create_is_refused_and_nothing_touched),
+                cmocka_unit_test(a_process_that_holds_the_gpu_is_named),
+                cmocka_unit_test(every_request_in_a_wrong_state_is_refused),
+                cmocka_unit_test(a_card_that_vanishes_under_a_launch_ends_it),
+                cmocka_unit_test(uevents_at_any_step_do_not_disturb_a_create),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
