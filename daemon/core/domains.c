@@ -57,12 +57,21 @@ const Domain *manager_domain_with(Manager *manager, const DeviceFacts *card) {
 
 /* --- machines --- */
 
-Machine *manager_find_machine(Manager *manager, const char *name_or_uuid) {
+Machine *manager_find_machine(Manager *manager, const char *uuid) {
         for (guint i = 0; i < manager->machines->len; i++) {
                 Machine *machine = g_ptr_array_index(manager->machines, i);
 
-                if (g_str_equal(machine->name, name_or_uuid) ||
-                    g_ascii_strcasecmp(machine->uuid, name_or_uuid) == 0)
+                if (g_ascii_strcasecmp(machine->uuid, uuid) == 0)
+                        return machine;
+        }
+        return NULL;
+}
+
+Machine *manager_find_machine_named(Manager *manager, const char *name) {
+        for (guint i = 0; i < manager->machines->len; i++) {
+                Machine *machine = g_ptr_array_index(manager->machines, i);
+
+                if (g_str_equal(machine->name, name))
                         return machine;
         }
         return NULL;

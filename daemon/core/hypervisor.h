@@ -87,6 +87,7 @@ typedef enum HypervisorVerb {
 } HypervisorVerb;
 
 typedef struct HypervisorFacts {
+        bool tried; /* an attempt to connect has ended, well or not */
         bool connected;
         const char *uri;     /* as configured */
         const char *version; /* "9.0.0 (QEMU 7.2.0)"; "" while not connected */

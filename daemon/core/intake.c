@@ -77,7 +77,7 @@ static bool manager_has_domain(Manager *manager, const char *name, const char *u
         GHashTableIter iter;
         Domain *domain;
 
-        if ((name && manager_find_machine(manager, name)) ||
+        if ((name && manager_find_machine_named(manager, name)) ||
             (uuid && manager_find_machine(manager, uuid)))
                 return true;
         g_hash_table_iter_init(&iter, manager->domains);

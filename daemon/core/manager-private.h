@@ -116,7 +116,10 @@ const Domain *manager_domain_with(Manager *manager, const DeviceFacts *card);
 /* Whether a QEMU of this domain lives or may live. */
 bool manager_domain_may_live(Manager *manager, const char *uuid);
 
-Machine *manager_find_machine(Manager *manager, const char *name_or_uuid);
+/* By UUID in either case, and by name: never by either at once, for one machine may be named as
+ * another's UUID reads. */
+Machine *manager_find_machine(Manager *manager, const char *uuid);
+Machine *manager_find_machine_named(Manager *manager, const char *name);
 /* Takes @machine and announces it. */
 void manager_add_machine(Manager *manager, Machine *machine);
 void manager_remove_machine(Manager *manager, Machine *machine);

@@ -52,7 +52,16 @@ const Gpu *manager_gpu(Manager *manager, PciAddress address) {
 }
 
 const Machine *manager_machine(Manager *manager, const char *name_or_uuid) {
-        return manager_find_machine(manager, name_or_uuid);
+        return manager_find_machine_named(manager, name_or_uuid)
+                       ?: manager_find_machine(manager, name_or_uuid);
+}
+
+bool manager_has_looked(Manager *manager) {
+        HypervisorFacts hypervisor;
+
+        manager_hypervisor_facts(manager, &hypervisor);
+        return manager->begun &&
+               (manager->domains_known || (hypervisor.tried && !hypervisor.connected));
 }
 
 static GPtrArray *copy_weak(const GPtrArray *from) {
@@ -278,7 +287,7 @@ typedef struct HoldersCall {
 
 static void holders_surveyed(void *userdata, SurveyAnswer *answer) {
         g_autofree HoldersCall *call = userdata;
-        g_autoptr(SurveyAnswer) owned = answer;
+        g_autoptr(SurveyAnswer) owned G_GNUC_UNUSED = answer;
         g_autoptr(Refusal) refusal = NULL;
 
         if (answer->error < 0)
@@ -334,7 +343,7 @@ static bool manager_deletes(Manager *manager, const Machine *machine) {
 /* The machine, when it may be asked @event now; else answers the caller and returns NULL. */
 static Machine *machine_to_ask(Manager *manager, const char *name, MachineEvent event,
                                ManagerDone done, void *userdata) {
-        Machine *machine = manager_find_machine(manager, name);
+        Machine *machine = manager_find_machine_named(manager, name);
         MachineState after;
 
         if (!machine) {

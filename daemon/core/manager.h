@@ -30,7 +30,7 @@ void manager_begin(Manager *manager);
 /* Look-ups; what they return is the manager's and lives until the next event. NULL = there is none.
  */
 const Gpu *manager_gpu(Manager *manager, PciAddress address);
-const Machine *manager_machine(Manager *manager, const char *name_or_uuid);
+const Machine *manager_machine(Manager *manager, const char *name_or_uuid); /* a name goes first */
 /* New arrays of weak pointers, ordered by address and by name. Caller frees. */
 GPtrArray *manager_gpus(Manager *manager);
 GPtrArray *manager_machines(Manager *manager);
@@ -67,3 +67,7 @@ void manager_shutdown_machine(Manager *manager, const char *name, ManagerDone do
 void manager_power_off_machine(Manager *manager, const char *name, ManagerDone done,
                                void *userdata);
 void manager_delete_machine(Manager *manager, const char *name, ManagerDone done, void *userdata);
+
+/* Whether it has seen both worlds whole, or libvirt is not there to be seen: only then is what it
+ * shows the truth. */
+bool manager_has_looked(Manager *manager);

@@ -1,0 +1,219 @@
+/* One link at a time, and the attempts to make it, each in a thread of its own. Every attempt has a
+ * number; what is heard from an earlier one is stale and dropped. It knows nothing of what the link
+ * is used for. */
+#include "hypervisor/connector.h"
+
+#include <errno.h>
+#include <systemd/sd-journal.h>
+
+#define RETRY_MIN_SEC 1
+#define RETRY_MAX_SEC 30
+
+struct Connector {
+        MainQueue *queue;
+        const char *uri;
+        const ConnectorOps *ops;
+        void *self;
+
+        Link *link;        /* NULL while not connected */
+        uint64_t attempt;  /* the number of the latest */
+        bool closed_early; /* lost before we heard that it was there */
+        bool tried;
+        unsigned retry_sec;
+        sd_event_source *timer;
+};
+
+/* An attempt to connect: filled by its thread, then read by the main one. */
+typedef struct Attempt {
+        Connector *connector; /* weak; main thread only, likewise below */
+        MainQueue *queue;
+        uint64_t number;
+        char *uri;
+        Link *link;  /* result, or */
+        char *error; /* why not */
+} Attempt;
+
+/* Heard on libvirt's thread. The one that its callbacks share has no UUID. */
+typedef struct Notice {
+        Connector *connector;
+        MainQueue *queue;
+        uint64_t attempt;
+        char *uuid; /* NULL: the connection is lost */
+} Notice;
+
+static void attempt_free(void *data) {
+        Attempt *attempt = data;
+
+        link_unref(attempt->link);
+        main_queue_unref(attempt->queue);
+        g_free(attempt->uri);
+        g_free(attempt->error);
+        g_free(attempt);
+}
+
+static void notice_free(void *data) {
+        Notice *notice = data;
+
+        main_queue_unref(notice->queue);
+        g_free(notice->uuid);
+        g_free(notice);
+}
+
+static void retry_later(Connector *self) {
+        int r = sd_event_source_set_time_relative(self->timer, self->retry_sec * G_USEC_PER_SEC);
+
+        if (r >= 0)
+                r = sd_event_source_set_enabled(self->timer, SD_EVENT_ONESHOT);
+        if (r < 0)
+                sd_journal_print(LOG_ERR, "Could not set a timer: %s", g_strerror(-r));
+        self->retry_sec = MIN(self->retry_sec * 2, RETRY_MAX_SEC);
+}
+
+static void connection_lost(Connector *self) {
+        sd_journal_print(LOG_WARNING, "The connection to libvirt at %s is lost.", self->uri);
+        link_abandon(self->link);
+        g_clear_pointer(&self->link, link_unref);
+        retry_later(self);
+        self->ops->lost(self->self);
+}
+
+/* Main thread. */
+static void on_notice(void *owner, void *data) {
+        Notice *notice = data;
+        Connector *self = notice->connector;
+
+        if (notice->attempt == self->attempt) {
+                if (notice->uuid && self->link)
+                        self->ops->domain_changed(self->self, notice->uuid);
+                else if (!notice->uuid && self->link)
+                        connection_lost(self);
+                else if (!notice->uuid)
+                        self->closed_early = true;
+        }
+        notice_free(notice);
+}
+
+static Notice *notice_new(Connector *connector, MainQueue *queue, uint64_t attempt,
+                          const char *uuid) {
+        Notice *notice = g_new(Notice, 1);
+
+        *notice = (Notice){
+                .connector = connector,
+                .queue = main_queue_ref(queue),
+                .attempt = attempt,
+                .uuid = g_strdup(uuid),
+        };
+        return notice;
+}
+
+/* libvirt's thread. */
+static void on_link_notify(void *userdata, const char *uuid) {
+        const Notice *shared = userdata;
+
+        main_queue_post(shared->queue, on_notice,
+                        notice_new(shared->connector, shared->queue, shared->attempt, uuid),
+                        notice_free);
+}
+
+/* Main thread. */
+static void on_attempted(void *owner, void *data) {
+        Attempt *attempt = data;
+        Connector *self = attempt->connector;
+
+        self->tried = true;
+        if (attempt->link && !self->closed_early) {
+                self->link = g_steal_pointer(&attempt->link);
+                self->retry_sec = RETRY_MIN_SEC;
+                sd_journal_print(LOG_INFO, "Connected to libvirt %s at %s.",
+                                 link_facts(self->link)->version, self->uri);
+                self->ops->connected(self->self);
+        } else {
+                /* Once aloud; while it stays away there is nothing new to say. */
+                sd_journal_print(self->retry_sec == RETRY_MIN_SEC ? LOG_WARNING : LOG_DEBUG,
+                                 "Could not connect to libvirt at %s: %s", self->uri,
+                                 attempt->error ?: "it went away at once");
+                retry_later(self);
+        }
+        attempt_free(attempt);
+}
+
+/* A thread of its own: there is no deadline for a libvirtd that accepts and then says nothing. */
+static void *attempt_run(void *data) {
+        Attempt *attempt = data;
+        Notice *shared = notice_new(attempt->connector, attempt->queue, attempt->number, NULL);
+
+        attempt->link =
+                link_open(attempt->uri, on_link_notify, shared, notice_free, &attempt->error);
+        main_queue_post(attempt->queue, on_attempted, attempt, attempt_free);
+        return NULL;
+}
+
+int connector_begin(Connector *self) {
+        Attempt *attempt = g_new(Attempt, 1);
+        GThread *thread;
+
+        self->closed_early = false;
+        *attempt = (Attempt){
+                .connector = self,
+                .queue = main_queue_ref(self->queue),
+                .number = ++self->attempt,
+                .uri = g_strdup(self->uri),
+        };
+        thread = g_thread_try_new("libvirt-connect", attempt_run, attempt, NULL);
+        if (!thread) {
+                attempt_free(attempt);
+                return -EAGAIN;
+        }
+        g_thread_unref(thread);
+        return 0;
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
+        Connector *self = userdata;
+
+        if (connector_begin(self) < 0)
+                retry_later(self);
+        return 0;
+}
+
+int connector_new(sd_event *event, MainQueue *queue, const char *uri, const ConnectorOps *ops,
+                  void *self, Connector **ret) {
+        Connector *connector = g_new(Connector, 1);
+        int r;
+
+        *connector = (Connector){
+                .queue = queue,
+                .uri = uri,
+                .ops = ops,
+                .self = self,
+                .retry_sec = RETRY_MIN_SEC,
+        };
+        r = sd_event_add_time(event, &connector->timer, CLOCK_MONOTONIC, 0, 0, on_timer, connector);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(connector->timer, SD_EVENT_OFF);
+        if (r < 0) {
+                connector_free(connector);
+                return r;
+        }
+        (void)sd_event_source_set_description(connector->timer, "libvirt-connect");
+        *ret = connector;
+        return 0;
+}
+
+void connector_free(Connector *self) {
+        if (!self)
+                return;
+        sd_event_source_disable_unref(self->timer);
+        if (self->link)
+                link_abandon(self->link);
+        link_unref(self->link);
+        g_free(self);
+}
+
+Link *connector_link(Connector *self) {
+        return self->link;
+}
+
+bool connector_has_tried(Connector *self) {
+        return self->tried;
+}

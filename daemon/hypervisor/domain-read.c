@@ -1,0 +1,155 @@
+/* Reads what libvirt says in XML: whether a domain is ours and which PCI functions it has. It takes
+ * every domain of the host as it comes, foreign ones with devices it has never heard of included,
+ * and fetches nothing: no network, no entities, no document type. */
+#include "hypervisor/domain-xml.h"
+
+#include <errno.h>
+#include <libxml/parser.h>
+#include <libxml/xpath.h>
+#include <libxml/xpathInternals.h>
+#include <string.h>
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(xmlDoc, xmlFreeDoc)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(xmlXPathContext, xmlXPathFreeContext)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(xmlXPathObject, xmlXPathFreeObject)
+
+#define OUR_ELEMENT "/domain/metadata/" DOMAIN_METADATA_PREFIX ":machine"
+
+static xmlDoc *document_read(const char *xml, const char *root) {
+        g_autoptr(xmlDoc) document = NULL;
+        xmlNode *element;
+
+        document = xmlReadMemory(xml, strlen(xml), "libvirt.xml", NULL,
+                                 XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+        if (!document || document->intSubset)
+                return NULL;
+        element = xmlDocGetRootElement(document);
+        if (!element || strcmp((const char *)element->name, root) != 0)
+                return NULL;
+        return g_steal_pointer(&document);
+}
+
+static xmlXPathContext *context_new(xmlDoc *document) {
+        xmlXPathContext *context = xmlXPathNewContext(document);
+
+        if (context)
+                xmlXPathRegisterNs(context, BAD_CAST DOMAIN_METADATA_PREFIX,
+                                   BAD_CAST DOMAIN_METADATA_URI);
+        return context;
+}
+
+/* The elements that @path finds, NULL when there are none. */
+static xmlXPathObject *elements_find(xmlXPathContext *context, const char *path) {
+        g_autoptr(xmlXPathObject) found = xmlXPathEvalExpression(BAD_CAST path, context);
+
+        if (!found || xmlXPathNodeSetIsEmpty(found->nodesetval))
+                return NULL;
+        return g_steal_pointer(&found);
+}
+
+static char *attribute_get(xmlNode *element, const char *name) {
+        xmlChar *value = xmlGetNoNsProp(element, BAD_CAST name);
+        char *copy = g_strdup((const char *)value);
+
+        xmlFree(value);
+        return copy;
+}
+
+/* One part of a PCI address as libvirt writes it, "0x1f", or as a person may, "31". */
+static bool address_part_get(xmlNode *element, const char *name, guint64 max, guint64 *ret) {
+        g_autofree char *text = attribute_get(element, name);
+        const char *digits = text;
+        guint base = 10;
+
+        if (!text)
+                return false;
+        if (g_str_has_prefix(text, "0x")) {
+                digits = text + 2;
+                base = 16;
+        }
+        return g_ascii_string_to_unsigned(digits, base, 0, max, ret, NULL);
+}
+
+static bool address_get(xmlNode *element, PciAddress *ret) {
+        guint64 domain, bus, slot, function;
+
+        if (!address_part_get(element, "domain", UINT32_MAX, &domain))
+                domain = 0;
+        if (!address_part_get(element, "bus", UINT8_MAX, &bus) ||
+            !address_part_get(element, "slot", 31, &slot) ||
+            !address_part_get(element, "function", 7, &function))
+                return false;
+        *ret = (PciAddress){ .domain = domain, .bus = bus, .slot = slot, .function = function };
+        return true;
+}
+
+/* Not <hostdev> alone: <interface type='hostdev'> and an NVMe <disk> take PCI functions too. What
+ * has a slot and a function is a PCI address; USB and SCSI have other attributes. */
+static void read_hostdevs(xmlXPathContext *context, DomainFacts *facts) {
+        g_autoptr(xmlXPathObject) found = elements_find(
+                context, "/domain/devices/*/source/address[@bus and @slot and @function]");
+
+        g_array_set_size(facts->hostdevs, 0);
+        for (int i = 0; found && i < found->nodesetval->nodeNr; i++) {
+                PciAddress address;
+
+                if (address_get(found->nodesetval->nodeTab[i], &address))
+                        g_array_append_val(facts->hostdevs, address);
+        }
+}
+
+/* What cannot be understood is done: an odd element is no reason to undo somebody's machine. */
+static FirstStart first_start_get(xmlNode *element) {
+        g_autofree char *text = attribute_get(element, "first-start");
+
+        if (g_strcmp0(text, "later") == 0)
+                return FIRST_START_LATER;
+        if (g_strcmp0(text, "pending") == 0)
+                return FIRST_START_PENDING;
+        return FIRST_START_DONE;
+}
+
+static void read_metadata(xmlXPathContext *context, DomainFacts *facts) {
+        g_autoptr(xmlXPathObject) ours = elements_find(context, OUR_ELEMENT);
+        g_autoptr(xmlXPathObject) gpus = NULL;
+
+        facts->ours = ours != NULL;
+        g_array_set_size(facts->gpus, 0);
+        if (!ours)
+                return;
+
+        facts->first_start = first_start_get(ours->nodesetval->nodeTab[0]);
+        gpus = elements_find(context, OUR_ELEMENT "/*[local-name() = 'gpu']");
+        for (int i = 0; gpus && i < gpus->nodesetval->nodeNr; i++) {
+                g_autofree char *text = attribute_get(gpus->nodesetval->nodeTab[i], "address");
+                PciAddress address;
+
+                if (text && pci_address_parse(text, &address))
+                        g_array_append_val(facts->gpus, address);
+        }
+}
+
+int domain_xml_parse(const char *xml, DomainFacts *facts) {
+        g_autoptr(xmlDoc) document = document_read(xml, "domain");
+        g_autoptr(xmlXPathContext) context = document ? context_new(document) : NULL;
+
+        if (!context)
+                return -EBADMSG;
+        read_metadata(context, facts);
+        read_hostdevs(context, facts);
+        return 0;
+}
+
+bool domain_capabilities_have_uefi(const char *xml) {
+        g_autoptr(xmlDoc) document = document_read(xml, "domainCapabilities");
+        g_autoptr(xmlXPathContext) context = document ? context_new(document) : NULL;
+        g_autoptr(xmlXPathObject) efi = NULL;
+
+        if (!context)
+                return false;
+        /* The firmware that is merely listed under <loader> does not count: without a descriptor
+         * file libvirt cannot choose it, and this enumeration is made of the descriptors. */
+        efi = elements_find(context, "/domainCapabilities/os/enum[@name='firmware']"
+                                     "/value[. = 'efi']");
+        return efi != NULL;
+}

@@ -1,0 +1,379 @@
+/* Connecting to libvirt, hearing from it, and letting go. libvirt's event loop is the process's
+ * default GMainContext; it has a thread here that runs nothing else, and nothing else in the
+ * process may run that context. It knows nothing of looks, verbs or the main loop: what is heard is
+ * passed on as a UUID. */
+#include "hypervisor/link.h"
+
+#include "hypervisor/domain-xml.h"
+
+#include <libvirt/libvirt.h>
+#include <libvirt/virterror.h>
+#include <string.h>
+#include <systemd/sd-journal.h>
+
+/* A libvirtd that is silent for this long is gone; without it a call waits for it for ever. */
+#define KEEPALIVE_INTERVAL_SEC 5
+#define KEEPALIVE_COUNT        3
+
+/* So many lines are kept for the next call; opening one costs some 10 ms. */
+#define LINES_IDLE_MAX 4
+
+/* The URI whose domains are processes of this host, run by root's libvirtd. */
+#define SYSTEM_URI "qemu:///system"
+
+/* Each event has a callback of its own type behind one registration. As libvirt's own macro for
+ * this, by way of the type that compilers take for "any function". */
+#define EVENT_CALLBACK(func) ((virConnectDomainEventGenericCallback)(void (*)(void))(func))
+
+/* What libvirt's callbacks hold on to; they outlive the link by a moment. */
+typedef struct Listener {
+        gatomicrefcount references;
+        LinkNotify notify;
+        void *userdata;
+        GDestroyNotify free_userdata;
+} Listener;
+
+struct Link {
+        gatomicrefcount references;
+        virConnectPtr connection;
+        Listener *listener;
+        int lifecycle; /* callback ids, -1 = none */
+        int reboot;
+        bool close_callback;
+        LinkFacts facts;
+
+        char *uri;
+        int abandoned; /* atomic */
+        GMutex mutex;
+        GPtrArray *idle; /* virConnectPtr, lines that nobody has; under the mutex */
+};
+
+struct Line {
+        Link *link;
+        virConnectPtr connection;
+};
+
+static Listener *listener_ref(Listener *listener) {
+        g_atomic_ref_count_inc(&listener->references);
+        return listener;
+}
+
+static void listener_unref(void *data) {
+        Listener *listener = data;
+
+        if (!g_atomic_ref_count_dec(&listener->references))
+                return;
+        listener->free_userdata(listener->userdata);
+        g_free(listener);
+}
+
+static void on_error(void *userdata, virErrorPtr error) {
+        /* libvirt would print every error to stderr; whoever made the call reports it instead. */
+}
+
+static void *events_run(void *data) {
+        for (;;)
+                if (virEventRunDefaultImpl() < 0) {
+                        sd_journal_print(LOG_ERR, "libvirt's event loop failed: %s",
+                                         virGetLastErrorMessage());
+                        g_usleep(G_USEC_PER_SEC);
+                }
+        return NULL;
+}
+
+/* Once per process and before the first connection, as virEventRegisterDefaultImpl() demands. The
+ * thread stays until the process ends: it serves connections that are still closing, and there is
+ * no moment at which waiting for it could not block. */
+static void *events_begin(void *data) {
+        GThread *thread;
+
+        virSetErrorFunc(NULL, on_error);
+        if (virInitialize() < 0 || virEventRegisterDefaultImpl() < 0)
+                return GINT_TO_POINTER(false);
+        thread = g_thread_new("libvirt-events", events_run, NULL);
+        g_thread_unref(thread);
+        return GINT_TO_POINTER(true);
+}
+
+static void on_closed(virConnectPtr connection, int reason, void *userdata) {
+        Listener *listener = userdata;
+
+        listener->notify(listener->userdata, NULL);
+}
+
+static void domain_changed(Listener *listener, virDomainPtr domain) {
+        char uuid[VIR_UUID_STRING_BUFLEN];
+
+        if (virDomainGetUUIDString(domain, uuid) == 0)
+                listener->notify(listener->userdata, uuid);
+}
+
+static int on_lifecycle(virConnectPtr connection, virDomainPtr domain, int event, int detail,
+                        void *userdata) {
+        domain_changed(userdata, domain);
+        return 0;
+}
+
+static void on_reboot(virConnectPtr connection, virDomainPtr domain, void *userdata) {
+        domain_changed(userdata, domain);
+}
+
+static int link_listen(Link *link) {
+        virConnectPtr c = link->connection;
+
+        /* libvirt's test driver lives in this process and has no connection to lose; it takes the
+         * callback all the same and then never lets go of it. */
+        if (!link->facts.test) {
+                if (virConnectSetKeepAlive(c, KEEPALIVE_INTERVAL_SEC, KEEPALIVE_COUNT) < 0)
+                        return -1;
+                if (virConnectRegisterCloseCallback(c, on_closed, listener_ref(link->listener),
+                                                    listener_unref) < 0) {
+                        listener_unref(link->listener);
+                        return -1;
+                }
+                link->close_callback = true;
+        }
+
+        link->lifecycle = virConnectDomainEventRegisterAny(
+                c, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE, EVENT_CALLBACK(on_lifecycle),
+                listener_ref(link->listener), listener_unref);
+        if (link->lifecycle < 0) {
+                listener_unref(link->listener);
+                return -1;
+        }
+        link->reboot = virConnectDomainEventRegisterAny(
+                c, NULL, VIR_DOMAIN_EVENT_ID_REBOOT, EVENT_CALLBACK(on_reboot),
+                listener_ref(link->listener), listener_unref);
+        if (link->reboot < 0)
+                /* A reboot changes nothing that is ever looked at: no reason to do without. */
+                listener_unref(link->listener);
+        return 0;
+}
+
+static char *version_to_string(unsigned long version) {
+        return g_strdup_printf("%lu.%lu.%lu", version / 1000000, version / 1000 % 1000,
+                               version % 1000);
+}
+
+static char *versions_read(virConnectPtr c, const char *type) {
+        unsigned long library, driver;
+        g_autofree char *library_text = NULL, *driver_text = NULL;
+
+        if (virConnectGetLibVersion(c, &library) < 0)
+                return NULL;
+        library_text = version_to_string(library);
+        if (virConnectGetVersion(c, &driver) < 0 || driver == 0)
+                return g_steal_pointer(&library_text); /* no emulator is installed */
+        driver_text = version_to_string(driver);
+        return g_strdup_printf("%s (%s %s)", library_text, type, driver_text);
+}
+
+static char *capabilities_read(virConnectPtr c, const char *type) {
+        char *xml = virConnectGetDomainCapabilities(c, NULL, "x86_64", "q35", type, 0);
+        char *copy = g_strdup(xml);
+
+        free(xml);
+        return copy;
+}
+
+static int link_ask(Link *link, const char *uri, const char *type) {
+        virConnectPtr c = link->connection;
+        g_autofree char *kvm = NULL, *qemu = NULL;
+        const char *capabilities;
+
+        link->facts.on_this_host = strcmp(uri, SYSTEM_URI) == 0;
+        link->facts.version = versions_read(c, type);
+        if (!link->facts.version)
+                return -1;
+        kvm = capabilities_read(c, "kvm");
+        if (!kvm)
+                qemu = capabilities_read(c, "qemu");
+        link->facts.kvm = kvm != NULL;
+        capabilities = kvm ? kvm : qemu;
+        link->facts.uefi = capabilities && domain_capabilities_have_uefi(capabilities);
+        return 0;
+}
+
+static int link_begin(Link *link, const char *uri) {
+        const char *type;
+
+        link->connection = virConnectOpen(uri);
+        type = link->connection ? virConnectGetType(link->connection) : NULL;
+        if (!type)
+                return -1;
+        link->facts.test = strcmp(type, "TEST") == 0;
+        if (link_listen(link) < 0)
+                return -1;
+        return link_ask(link, uri, type);
+}
+
+/* Blocks. Each registration holds the connection, so they all have to go before it closes. */
+static void *link_close(void *data) {
+        Link *link = data;
+        virConnectPtr c = link->connection;
+
+        if (c && link->lifecycle >= 0)
+                (void)virConnectDomainEventDeregisterAny(c, link->lifecycle);
+        if (c && link->reboot >= 0)
+                (void)virConnectDomainEventDeregisterAny(c, link->reboot);
+        if (c && link->close_callback)
+                (void)virConnectUnregisterCloseCallback(c, on_closed);
+        if (c)
+                (void)virConnectClose(c);
+        for (unsigned i = 0; i < link->idle->len; i++)
+                (void)virConnectClose(g_ptr_array_index(link->idle, i));
+        g_ptr_array_unref(link->idle);
+        g_mutex_clear(&link->mutex);
+        listener_unref(link->listener);
+        g_free(link->facts.version);
+        g_free(link->uri);
+        g_free(link);
+        return NULL;
+}
+
+Link *link_open(const char *uri, LinkNotify notify, void *userdata, GDestroyNotify free_userdata,
+                char **ret_error) {
+        static GOnce begin = G_ONCE_INIT;
+        Link *link = g_new0(Link, 1);
+
+        g_atomic_ref_count_init(&link->references);
+        link->lifecycle = link->reboot = -1;
+        link->uri = g_strdup(uri);
+        g_mutex_init(&link->mutex);
+        link->idle = g_ptr_array_new();
+        link->listener = g_new(Listener, 1);
+        *link->listener = (Listener){ .notify = notify,
+                                      .userdata = userdata,
+                                      .free_userdata = free_userdata };
+        g_atomic_ref_count_init(&link->listener->references);
+
+        if (g_once(&begin, events_begin, NULL) != GINT_TO_POINTER(true)) {
+                *ret_error = g_strdup("libvirt's event loop cannot be set up");
+                link_close(link);
+                return NULL;
+        }
+        if (link_begin(link, uri) < 0) {
+                *ret_error = link_error_words();
+                link_close(link);
+                return NULL;
+        }
+        return link;
+}
+
+Link *link_ref(Link *link) {
+        g_atomic_ref_count_inc(&link->references);
+        return link;
+}
+
+void link_unref(Link *link) {
+        GThread *thread;
+
+        if (!link || !g_atomic_ref_count_dec(&link->references))
+                return;
+        /* Closing asks the other end, which may have stopped answering. Where there is no room for
+         * one more thread, a connection is leaked rather than the caller held up. */
+        thread = g_thread_try_new("libvirt-close", link_close, link, NULL);
+        if (thread)
+                g_thread_unref(thread);
+}
+
+const LinkFacts *link_facts(const Link *link) {
+        return &link->facts;
+}
+
+void link_abandon(Link *link) {
+        g_atomic_int_set(&link->abandoned, true);
+}
+
+static virConnectPtr line_open(Link *link) {
+        virConnectPtr connection;
+
+        /* The test driver lives in this process: no wire, no such limits; and a second connection
+         * would not see the domains of the first. */
+        if (link->facts.test)
+                return virConnectRef(link->connection) == 0 ? link->connection : NULL;
+
+        connection = virConnectOpen(link->uri);
+        if (!connection)
+                return NULL;
+        if (virConnectSetKeepAlive(connection, KEEPALIVE_INTERVAL_SEC, KEEPALIVE_COUNT) < 0) {
+                (void)virConnectClose(connection);
+                return NULL;
+        }
+        return connection;
+}
+
+static virConnectPtr line_take_idle(Link *link) {
+        for (;;) {
+                virConnectPtr connection = NULL;
+
+                g_mutex_lock(&link->mutex);
+                if (link->idle->len > 0)
+                        connection = g_ptr_array_steal_index_fast(link->idle, link->idle->len - 1);
+                g_mutex_unlock(&link->mutex);
+                if (!connection || virConnectIsAlive(connection) == 1)
+                        return connection;
+                (void)virConnectClose(connection);
+        }
+}
+
+Line *link_take_line(Link *link) {
+        g_autoptr(Line) line = g_new0(Line, 1);
+
+        line->link = link_ref(link);
+        line->connection = line_take_idle(link);
+        if (!line->connection)
+                line->connection = line_open(link);
+        /* Asked last: opening may have taken as long as libvirtd was stopped, and what nobody waits
+         * for any more must not happen then. */
+        if (!line->connection || g_atomic_int_get(&link->abandoned))
+                return NULL;
+        return g_steal_pointer(&line);
+}
+
+void line_give_back(Line *line) {
+        Link *link = line->link;
+        bool keep =
+                line->connection && !link->facts.test && virConnectIsAlive(line->connection) == 1;
+
+        g_mutex_lock(&link->mutex);
+        keep = keep && link->idle->len < LINES_IDLE_MAX;
+        if (keep)
+                g_ptr_array_add(link->idle, line->connection);
+        g_mutex_unlock(&link->mutex);
+        if (!keep && line->connection)
+                (void)virConnectClose(line->connection);
+        link_unref(link);
+        g_free(line);
+}
+
+const LinkFacts *line_facts(const Line *line) {
+        return &line->link->facts;
+}
+
+virConnectPtr line_connection(Line *line) {
+        return line->connection;
+}
+
+virDomainPtr line_domain(Line *line, const char *uuid, bool *ret_missing) {
+        virDomainPtr domain = virDomainLookupByUUIDString(line->connection, uuid);
+
+        *ret_missing = !domain && link_error_is_no_domain();
+        return domain;
+}
+
+char *link_error_words(void) {
+        return g_strdup(virGetLastErrorMessage());
+}
+
+bool link_error_is_no_domain(void) {
+        return virGetLastErrorCode() == VIR_ERR_NO_DOMAIN;
+}
+
+bool line_error_is_lost(Line *line) {
+        const virError *error = virGetLastError();
+
+        /* An error keeps the domain of where it arose, so one from the RPC layer is about the
+         * connection and not about what was asked. */
+        return (error && error->domain == VIR_FROM_RPC) || virConnectIsAlive(line->connection) == 0;
+}
