@@ -1,0 +1,78 @@
+/* Writes state changes to the journal, for people and for programs that want the past. It decides
+ * nothing and remembers nothing. */
+#include "journal.h"
+
+#include <stdarg.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <systemd/sd-journal.h>
+
+/* An entry while it is put together: "FIELD=value" strings. */
+static void entry_add(GPtrArray *entry, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+static void entry_add(GPtrArray *entry, const char *format, ...) {
+        va_list args;
+
+        va_start(args, format);
+        g_ptr_array_add(entry, g_strdup_vprintf(format, args));
+        va_end(args);
+}
+
+static void entry_send(const GPtrArray *entry) {
+        g_autofree struct iovec *fields = g_new(struct iovec, entry->len);
+
+        for (guint i = 0; i < entry->len; i++) {
+                char *field = g_ptr_array_index(entry, i);
+
+                fields[i] = (struct iovec){ .iov_base = field, .iov_len = strlen(field) };
+        }
+        /* A journal that does not take it is no reason to stop, and there is nowhere to say so. */
+        sd_journal_sendv(fields, (int)entry->len);
+}
+
+static GPtrArray *entry_new(const char *id, const char *old, const char *new, const char *reason) {
+        GPtrArray *entry = g_ptr_array_new_with_free_func(g_free);
+
+        entry_add(entry, "MESSAGE_ID=%s", id);
+        entry_add(entry, "PRIORITY=%d", LOG_INFO);
+        entry_add(entry, "FEOS_OLD_STATE=%s", old);
+        entry_add(entry, "FEOS_STATE=%s", new);
+        if (reason && *reason)
+                entry_add(entry, "FEOS_REASON=%s", reason);
+        return entry;
+}
+
+static const char *colon(const char *reason) {
+        return reason && *reason ? ": " : "";
+}
+
+void journal_gpu_state(const Gpu *gpu, GpuState old, const char *reason) {
+        const char *from = gpu_state_to_string(old), *to = gpu_state_to_string(gpu->view.state);
+        g_autoptr(GPtrArray) entry = entry_new(JOURNAL_GPU_STATE_ID, from, to, reason);
+        char address[PCI_ADDRESS_BUFFER];
+
+        pci_address_print(gpu->address, address);
+        entry_add(entry, "MESSAGE=GPU %s: %s -> %s%s%s", address, from, to, colon(reason),
+                  reason ?: "");
+        entry_add(entry, "FEOS_GPU=%s", address);
+        if (*gpu->machine_name)
+                entry_add(entry, "FEOS_MACHINE=%s", gpu->machine_name);
+        entry_send(entry);
+}
+
+void journal_machine_state(const Machine *machine, MachineState old, const char *reason) {
+        const char *from = machine_state_to_string(old);
+        const char *to = machine_state_to_string(machine->state);
+        g_autoptr(GPtrArray) entry = entry_new(JOURNAL_MACHINE_STATE_ID, from, to, reason);
+        char address[PCI_ADDRESS_BUFFER];
+
+        entry_add(entry, "MESSAGE=Machine %s: %s -> %s%s%s", machine->name, from, to, colon(reason),
+                  reason ?: "");
+        entry_add(entry, "FEOS_MACHINE=%s", machine->name);
+        entry_add(entry, "FEOS_MACHINE_UUID=%s", machine->uuid);
+        /* A field may stand more than once in an entry: one per GPU. */
+        for (guint i = 0; i < machine->gpus->len; i++)
+                entry_add(entry, "FEOS_GPU=%s",
+                          pci_address_print(g_array_index(machine->gpus, PciAddress, i), address));
+        entry_send(entry);
+}

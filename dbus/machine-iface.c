@@ -1,0 +1,164 @@
+/* The Machine interface. Every handler looks its machine up by the object path, each time: between
+ * two runs of one handler a machine may come and go. It writes no state. */
+#include "machine-iface.h"
+
+#include "errors.h"
+#include "paths.h"
+#include "pending.h"
+#include "text.h"
+
+static const Machine *machine_at(const Bus *bus, const char *path) {
+        g_autofree char *name = path_to_machine(path);
+        const Machine *machine = name ? manager_machine(bus->manager, name) : NULL;
+
+        /* The look-up takes a UUID too, a path does not. */
+        return machine && g_str_equal(machine->name, name) ? machine : NULL;
+}
+
+int machine_find(sd_bus *sd, const char *path, const char *interface, void *userdata, void **ret,
+                 sd_bus_error *error) {
+        if (!machine_at(userdata, path))
+                return 0;
+        *ret = userdata;
+        return 1;
+}
+
+int machine_enumerate(sd_bus *sd, const char *prefix, void *userdata, char ***ret,
+                      sd_bus_error *error) {
+        const Bus *bus = userdata;
+        g_autoptr(GPtrArray) machines = manager_machines(bus->manager);
+        char **paths = g_new0(char *, machines->len + 1);
+
+        for (guint i = 0; i < machines->len; i++)
+                paths[i] = path_of_machine(((const Machine *)g_ptr_array_index(machines, i))->name);
+        *ret = paths;
+        return 1;
+}
+
+typedef void (*MachineCall)(Manager *manager, const char *name, ManagerDone done, void *userdata);
+
+/* Authorises and then does one thing with the machine at the path of @m. */
+static int machine_call(sd_bus_message *m, Bus *bus, const char *action, const char *verb,
+                        MachineCall call, sd_bus_error *error) {
+        const Machine *machine = machine_at(bus, sd_bus_message_get_path(m));
+        g_autofree char *gpus = NULL;
+        g_autofree char *name = NULL;
+        Pending *pending;
+        int r;
+
+        if (!machine)
+                return error_set_no_object(error, sd_bus_message_get_path(m));
+        gpus = addresses_to_string(machine->gpus);
+        r = pending_begin(
+                bus, m, action,
+                &(AuthorizeDetails){ .machine = machine->name, .gpus = gpus, .verb = verb }, error,
+                &pending);
+        if (pending) {
+                /* The record may end within the call. */
+                name = g_strdup(machine->name);
+                call(bus->manager, name, pending_done, pending);
+        }
+        return r;
+}
+
+static int method_start(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return machine_call(m, userdata, ACTION_MANAGE, "Start", manager_start_machine, error);
+}
+
+static int method_shutdown(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return machine_call(m, userdata, ACTION_MANAGE, "Shutdown", manager_shutdown_machine,
+                            error);
+}
+
+static int method_power_off(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return machine_call(m, userdata, ACTION_MANAGE, "PowerOff", manager_power_off_machine,
+                            error);
+}
+
+static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return machine_call(m, userdata, ACTION_CREATE, "Delete", manager_delete_machine, error);
+}
+
+/* The getter of a property that is one D-Bus value of @machine. */
+#define MACHINE_PROPERTY(function, type, value)                                          \
+        static int function(sd_bus *sd, const char *path, const char *interface,         \
+                            const char *property, sd_bus_message *reply, void *userdata, \
+                            sd_bus_error *error) {                                       \
+                const Machine *machine = machine_at(userdata, path);                     \
+                                                                                         \
+                if (!machine)                                                            \
+                        return error_set_no_object(error, path);                         \
+                return sd_bus_message_append(reply, type, value);                        \
+        }
+
+MACHINE_PROPERTY(get_name, "s", machine->name)
+MACHINE_PROPERTY(get_uuid, "s", machine->uuid)
+MACHINE_PROPERTY(get_state, "s", machine_state_to_string(machine->state))
+MACHINE_PROPERTY(get_vcpus, "u", machine->vcpus)
+MACHINE_PROPERTY(get_memory_mib, "t", machine->memory_mib)
+MACHINE_PROPERTY(get_leader_pid, "u", (uint32_t)machine->leader)
+MACHINE_PROPERTY(get_autostart, "b", machine->autostart)
+
+static int get_state_reason(sd_bus *sd, const char *path, const char *interface,
+                            const char *property, sd_bus_message *reply, void *userdata,
+                            sd_bus_error *error) {
+        const Machine *machine = machine_at(userdata, path);
+
+        return machine ? append_text(reply, machine->state_reason)
+                       : error_set_no_object(error, path);
+}
+
+static int get_gpus(sd_bus *sd, const char *path, const char *interface, const char *property,
+                    sd_bus_message *reply, void *userdata, sd_bus_error *error) {
+        const Machine *machine = machine_at(userdata, path);
+        int r;
+
+        if (!machine)
+                return error_set_no_object(error, path);
+        r = sd_bus_message_open_container(reply, 'a', "o");
+        for (guint i = 0; r >= 0 && i < machine->gpus->len; i++) {
+                g_autofree char *gpu = path_of_gpu(g_array_index(machine->gpus, PciAddress, i));
+
+                r = sd_bus_message_append(reply, "o", gpu);
+        }
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+static int get_gpu_addresses(sd_bus *sd, const char *path, const char *interface,
+                             const char *property, sd_bus_message *reply, void *userdata,
+                             sd_bus_error *error) {
+        const Machine *machine = machine_at(userdata, path);
+        char address[PCI_ADDRESS_BUFFER];
+        int r;
+
+        if (!machine)
+                return error_set_no_object(error, path);
+        r = sd_bus_message_open_container(reply, 'a', "s");
+        for (guint i = 0; r >= 0 && i < machine->gpus->len; i++)
+                r = sd_bus_message_append(
+                        reply, "s",
+                        pci_address_print(g_array_index(machine->gpus, PciAddress, i), address));
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
+#define CHANGES SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
+
+const sd_bus_vtable machine_vtable[] = {
+        SD_BUS_VTABLE_START(0),
+        SD_BUS_PROPERTY("Name", "s", get_name, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+        SD_BUS_PROPERTY("UUID", "s", get_uuid, 0, SD_BUS_VTABLE_PROPERTY_CONST),
+        SD_BUS_PROPERTY("State", "s", get_state, 0, CHANGES),
+        SD_BUS_PROPERTY("StateReason", "s", get_state_reason, 0, CHANGES),
+        SD_BUS_PROPERTY("GPUs", "ao", get_gpus, 0, CHANGES),
+        SD_BUS_PROPERTY("GPUAddresses", "as", get_gpu_addresses, 0, CHANGES),
+        SD_BUS_PROPERTY("VCPUs", "u", get_vcpus, 0, CHANGES),
+        SD_BUS_PROPERTY("MemoryMiB", "t", get_memory_mib, 0, CHANGES),
+        SD_BUS_PROPERTY("LeaderPID", "u", get_leader_pid, 0, CHANGES),
+        SD_BUS_PROPERTY("Autostart", "b", get_autostart, 0, CHANGES),
+        SD_BUS_METHOD("Start", NULL, NULL, method_start, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Shutdown", NULL, NULL, method_shutdown, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("PowerOff", NULL, NULL, method_power_off, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Delete", NULL, NULL, method_delete, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_SIGNAL_WITH_ARGS("StateChanged", SD_BUS_ARGS("s", old, "s", new, "s", reason), 0),
+        SD_BUS_VTABLE_END,
+};

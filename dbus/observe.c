@@ -1,0 +1,175 @@
+/* The manager's one observer: says on the bus what has changed, and has the journal keep what
+ * became of every GPU and machine. It reads records and paths and decides nothing. */
+#include "observe.h"
+
+#include "bus-private.h"
+#include "journal.h"
+#include "paths.h"
+#include "text.h"
+
+#include <errno.h>
+#include <systemd/sd-journal.h>
+
+#define PROPERTIES_MAX 32
+
+/* Which properties one bit of a set of changes means. */
+typedef struct PropertyOfChange {
+        unsigned change;
+        const char *property;
+} PropertyOfChange;
+
+static const PropertyOfChange gpu_properties[] = {
+        { GPU_CHANGED_STATE, "State" },
+        { GPU_CHANGED_PENDING, "Pending" },
+        { GPU_CHANGED_FAULT, "Fault" },
+        { GPU_CHANGED_FAULT, "FaultMessage" },
+        { GPU_CHANGED_DRIVER, "Driver" },
+        { GPU_CHANGED_HOST_DRIVER, "HostDriver" },
+        { GPU_CHANGED_MACHINE, "Machine" },
+        { GPU_CHANGED_MACHINE, "MachineName" },
+        { GPU_CHANGED_LINK, "LinkSpeed" },
+        { GPU_CHANGED_LINK, "LinkWidth" },
+        { GPU_CHANGED_FACTS, "Vendor" },
+        { GPU_CHANGED_FACTS, "Model" },
+        { GPU_CHANGED_FACTS, "VendorID" },
+        { GPU_CHANGED_FACTS, "DeviceID" },
+        { GPU_CHANGED_FACTS, "SubsystemVendorID" },
+        { GPU_CHANGED_FACTS, "SubsystemDeviceID" },
+        { GPU_CHANGED_FACTS, "Class" },
+        { GPU_CHANGED_FACTS, "IOMMUGroup" },
+        { GPU_CHANGED_FACTS, "Companions" },
+        { GPU_CHANGED_FACTS, "NUMANode" },
+        { GPU_CHANGED_FACTS, "BootDisplay" },
+        { GPU_CHANGED_FACTS, "BARSizes" },
+        { GPU_CHANGED_FACTS, "ResetMethods" },
+};
+
+static const PropertyOfChange machine_properties[] = {
+        { MACHINE_CHANGED_STATE, "State" },        { MACHINE_CHANGED_STATE, "StateReason" },
+        { MACHINE_CHANGED_LEADER, "LeaderPID" },   { MACHINE_CHANGED_FACTS, "GPUs" },
+        { MACHINE_CHANGED_FACTS, "GPUAddresses" }, { MACHINE_CHANGED_FACTS, "VCPUs" },
+        { MACHINE_CHANGED_FACTS, "MemoryMiB" },    { MACHINE_CHANGED_FACTS, "Autostart" },
+};
+
+G_STATIC_ASSERT(G_N_ELEMENTS(gpu_properties) < PROPERTIES_MAX);
+G_STATIC_ASSERT(G_N_ELEMENTS(machine_properties) < PROPERTIES_MAX);
+
+/* A signal that could not be sent is lost; without a connection the loop is ending anyway. */
+static void warn(int r, const char *path) {
+        if (r < 0 && r != -ENOTCONN)
+                sd_journal_print(LOG_WARNING, "Cannot send a signal of %s: %s", path,
+                                 g_strerror(-r));
+}
+
+static void emit_changes(Bus *bus, const char *path, const char *interface,
+                         const PropertyOfChange *table, size_t n_table, unsigned changes) {
+        const char *names[PROPERTIES_MAX];
+        size_t n = 0;
+
+        for (size_t i = 0; i < n_table; i++)
+                if (changes & table[i].change)
+                        names[n++] = table[i].property;
+        names[n] = NULL;
+        if (n > 0)
+                warn(sd_bus_emit_properties_changed_strv(bus->sd, path, interface, (char **)names),
+                     path);
+}
+
+/* Not sd_bus_emit_object_removed(), which finds nothing to say about an object that has gone. The
+ * interfaces are those that sd_bus_emit_object_added() has named. */
+static void emit_removed(Bus *bus, const char *path, const char *interface) {
+        warn(sd_bus_emit_interfaces_removed(bus->sd, path, "org.freedesktop.DBus.Peer",
+                                            "org.freedesktop.DBus.Introspectable",
+                                            "org.freedesktop.DBus.Properties", interface, NULL),
+             path);
+}
+
+static void emit_state(Bus *bus, const char *path, const char *interface, const char *old,
+                       const char *new, const char *reason) {
+        g_autoptr(sd_bus_message) m = NULL;
+        int r;
+
+        r = sd_bus_message_new_signal(bus->sd, &m, path, interface, "StateChanged");
+        if (r >= 0)
+                r = append_texts(m, old, new, reason ?: "", NULL);
+        if (r >= 0)
+                r = sd_bus_send(bus->sd, m, NULL);
+        warn(r, path);
+}
+
+static void on_gpu_added(void *userdata, const Gpu *gpu) {
+        g_autofree char *path = path_of_gpu(gpu->address);
+        Bus *bus = userdata;
+
+        warn(sd_bus_emit_object_added(bus->sd, path), path);
+}
+
+static void on_gpu_removed(void *userdata, const Gpu *gpu) {
+        g_autofree char *path = path_of_gpu(gpu->address);
+
+        emit_removed(userdata, path, GPU_INTERFACE);
+}
+
+static void on_gpu_changed(void *userdata, const Gpu *gpu, unsigned changes) {
+        g_autofree char *path = path_of_gpu(gpu->address);
+
+        emit_changes(userdata, path, GPU_INTERFACE, gpu_properties, G_N_ELEMENTS(gpu_properties),
+                     changes);
+}
+
+static void on_gpu_state_changed(void *userdata, const Gpu *gpu, GpuState old, const char *reason) {
+        g_autofree char *path = path_of_gpu(gpu->address);
+
+        journal_gpu_state(gpu, old, reason);
+        emit_state(userdata, path, GPU_INTERFACE, gpu_state_to_string(old),
+                   gpu_state_to_string(gpu->view.state), reason);
+}
+
+static void on_machine_added(void *userdata, const Machine *machine) {
+        g_autofree char *path = path_of_machine(machine->name);
+        Bus *bus = userdata;
+
+        warn(sd_bus_emit_object_added(bus->sd, path), path);
+}
+
+static void on_machine_removed(void *userdata, const Machine *machine) {
+        g_autofree char *path = path_of_machine(machine->name);
+
+        emit_removed(userdata, path, MACHINE_INTERFACE);
+}
+
+static void on_machine_changed(void *userdata, const Machine *machine, unsigned changes) {
+        g_autofree char *path = path_of_machine(machine->name);
+
+        emit_changes(userdata, path, MACHINE_INTERFACE, machine_properties,
+                     G_N_ELEMENTS(machine_properties), changes);
+}
+
+static void on_machine_state_changed(void *userdata, const Machine *machine, MachineState old,
+                                     const char *reason) {
+        g_autofree char *path = path_of_machine(machine->name);
+
+        journal_machine_state(machine, old, reason);
+        emit_state(userdata, path, MACHINE_INTERFACE, machine_state_to_string(old),
+                   machine_state_to_string(machine->state), reason);
+}
+
+static void on_service_changed(void *userdata) {
+        Bus *bus = userdata;
+
+        warn(sd_bus_emit_properties_changed(bus->sd, VM1_PATH, VM1_INTERFACE, "HypervisorVersion",
+                                            "HypervisorState", "IOMMUEnabled", NULL),
+             VM1_PATH);
+}
+
+const Observer bus_observer = {
+        .gpu_added = on_gpu_added,
+        .gpu_removed = on_gpu_removed,
+        .gpu_changed = on_gpu_changed,
+        .gpu_state_changed = on_gpu_state_changed,
+        .machine_added = on_machine_added,
+        .machine_removed = on_machine_removed,
+        .machine_changed = on_machine_changed,
+        .machine_state_changed = on_machine_state_changed,
+        .service_changed = on_service_changed,
+};

@@ -1,0 +1,24 @@
+/* Calls that wait for the manager's answer. */
+#pragma once
+
+#include "bus-private.h"
+
+/* Authorises the call @m as authorize() does and, when it may go on, keeps it in *@ret until one of
+ * the functions below answers it. Returns 1 and *@ret; or what the handler returns at once, with
+ * *@ret NULL: 1 when it is to be run again, a negative errno and @error when not. */
+typedef struct Pending Pending;
+
+int pending_begin(Bus *bus, sd_bus_message *m, const char *action, const AuthorizeDetails *details,
+                  sd_bus_error *error, Pending **ret);
+
+/* What Create answers with: copies @path. */
+void pending_set_path(Pending *pending, const char *path);
+
+/* The answers; each one ends the pending call. As ManagerDone, ManagerChecked and ManagerHolders.
+ */
+void pending_done(void *userdata, const Refusal *refusal);
+void pending_checked(void *userdata, const GPtrArray *findings);
+void pending_holders(void *userdata, const GPtrArray *holders, const Refusal *refusal);
+
+/* Answers @pending with an error because the service ends, and frees it. */
+void pending_abandon(Pending *pending);
