@@ -544,6 +544,7 @@ static void world_hypervisor_facts(void *self, HypervisorFacts *ret) {
         const World *world = self;
 
         *ret = (HypervisorFacts){
+                .tried = true,
                 .connected = world->connected,
                 .uri = "qemu:///system",
                 .version = world->connected ? "9.0.0 (QEMU 7.2.0)" : "",

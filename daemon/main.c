@@ -1,0 +1,199 @@
+/* Arguments, signals, the loop; wires the rooms together and holds no logic of its own. */
+#include "autoptr-bus.h"
+#include "bus.h"
+#include "config.h"
+#include "core/manager.h"
+#include "host/host.h"
+#include "hypervisor/libvirt.h"
+#include "version.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <systemd/sd-daemon.h>
+#include <systemd/sd-journal.h>
+#include <unistd.h>
+
+/* How long the name may wait for libvirt to say which domains there are. Callers who were first
+ * shown cards as free that a running machine has would be misled; but a service that never comes
+ * because libvirt does not is worse. D-Bus gives an activated service 25 s. */
+#define NAME_WAITS_USEC (20 * UINT64_C(1000000))
+
+typedef struct Daemon {
+        Manager *manager;
+        Bus *bus;
+        sd_event_source *post;
+        uint64_t give_up; /* monotonic, usec */
+} Daemon;
+
+static char *arg_config = NULL;
+static char *arg_state_dir = NULL;
+static char *arg_helper_dir = NULL;
+static gboolean arg_version = FALSE;
+
+static const GOptionEntry entries[] = {
+        { "config", 0, 0, G_OPTION_ARG_FILENAME, &arg_config,
+          "Read this file and its drop-ins (default: " SYSCONFDIR "/feos/vmd.conf)", "FILE" },
+        { "state-dir", 0, 0, G_OPTION_ARG_FILENAME, &arg_state_dir,
+          "Keep the ledger here (default: /run/feos-vmd)", "DIR" },
+        { "helper-dir", 0, 0, G_OPTION_ARG_FILENAME, &arg_helper_dir,
+          "Take the helpers from here (default: " PKGLIBEXECDIR ")", "DIR" },
+        { "version", 0, 0, G_OPTION_ARG_NONE, &arg_version, "Print the version and exit", NULL },
+        { NULL },
+};
+
+static int parse_arguments(int *argc, char ***argv) {
+        g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+        g_autoptr(GError) error = NULL;
+
+        g_option_context_set_summary(
+                context, "Boots virtual machines with the host's GPUs, over D-Bus: org.feos.VM1.");
+        g_option_context_add_main_entries(context, entries, NULL);
+        if (!g_option_context_parse(context, argc, argv, &error)) {
+                fprintf(stderr, "feos-vmd: %s\n", error->message);
+                return -EINVAL;
+        }
+        if (*argc > 1) {
+                fprintf(stderr, "feos-vmd: there is no argument \"%s\"\n", (*argv)[1]);
+                return -EINVAL;
+        }
+        return 0;
+}
+
+static uint64_t now_usec(sd_event *event) {
+        uint64_t now = 0;
+
+        sd_event_now(event, CLOCK_MONOTONIC, &now);
+        return now;
+}
+
+/* After every turn of the loop, until it is time: take the name and say that we are ready. */
+static int daemon_show(sd_event_source *source, void *userdata) {
+        Daemon *daemon = userdata;
+        int r;
+
+        if (!manager_has_looked(daemon->manager) &&
+            now_usec(sd_event_source_get_event(source)) < daemon->give_up)
+                return 0;
+        sd_event_source_set_enabled(source, SD_EVENT_OFF);
+        r = bus_take_name(daemon->bus);
+        if (r < 0) {
+                sd_journal_print(LOG_ERR, "The bus name org.feos.VM1 could not be taken: %s",
+                                 g_strerror(-r));
+                return sd_event_exit(sd_event_source_get_event(source), EXIT_FAILURE);
+        }
+        sd_notify(0, "READY=1");
+        return 0;
+}
+
+/* Only wakes the loop, so that daemon_show() looks at the clock. */
+static int daemon_wake(sd_event_source *source, uint64_t usec, void *userdata) {
+        return 0;
+}
+
+static int daemon_run(sd_event *event, const Config *config) {
+        g_autoptr(SystemHost) host = NULL;
+        g_autoptr(Libvirt) libvirt = NULL;
+        g_autoptr(Manager) manager = NULL;
+        g_autoptr(Bus) bus = NULL;
+        g_autoptr(sd_event_source) post = NULL, wake = NULL;
+        Daemon daemon;
+        int r;
+
+        r = system_host_new(event,
+                            &(HostConfig){
+                                    .state_dir = arg_state_dir,
+                                    .helper_dir = arg_helper_dir ?: PKGLIBEXECDIR,
+                                    .handover_timeout_sec = config->handover_timeout_sec,
+                                    .image_directories = config->image_directories,
+                                    .block_devices = config->block_devices,
+                            },
+                            &host);
+        if (r < 0)
+                return r;
+        r = libvirt_new(event, config->hypervisor_uri, &libvirt);
+        if (r < 0)
+                return r;
+        manager = manager_new(system_host_seam(host), libvirt_seam(libvirt));
+        r = bus_new(event, manager,
+                    &(BusConfig){
+                            .version = VERSION,
+                            .image_directories = (const char *const *)config->image_directories,
+                            .pending_per_user = config->pending_per_user,
+                    },
+                    &bus);
+        if (r < 0)
+                return r;
+
+        daemon = (Daemon){ .manager = manager,
+                           .bus = bus,
+                           .give_up = now_usec(event) + NAME_WAITS_USEC };
+        r = sd_event_add_post(event, &post, daemon_show, &daemon);
+        if (r >= 0)
+                r = sd_event_add_time(event, &wake, CLOCK_MONOTONIC, daemon.give_up, 0, daemon_wake,
+                                      NULL);
+        if (r < 0)
+                return r;
+        manager_begin(manager);
+        r = system_host_begin(host, manager_host_events(), manager);
+        if (r >= 0)
+                r = libvirt_begin(libvirt, manager_hypervisor_events(), manager);
+        if (r < 0)
+                return r;
+        r = sd_event_loop(event);
+        sd_notify(0, "STOPPING=1");
+        return r;
+}
+
+static int daemon_prepare(sd_event **ret) {
+        g_autoptr(sd_event) event = NULL;
+        sigset_t signals;
+        int r;
+
+        sigemptyset(&signals);
+        sigaddset(&signals, SIGTERM);
+        sigaddset(&signals, SIGINT);
+        sigaddset(&signals, SIGCHLD);
+        sigprocmask(SIG_BLOCK, &signals, NULL);
+        signal(SIGPIPE, SIG_IGN); /* a helper that died is seen by its exit */
+
+        r = sd_event_default(&event);
+        if (r >= 0)
+                r = sd_event_add_signal(event, NULL, SIGTERM, NULL, NULL);
+        if (r >= 0)
+                r = sd_event_add_signal(event, NULL, SIGINT, NULL, NULL);
+        if (r >= 0)
+                r = sd_event_set_watchdog(event, true);
+        if (r < 0)
+                return r;
+        *ret = g_steal_pointer(&event);
+        return 0;
+}
+
+int main(int argc, char *argv[]) {
+        g_autoptr(sd_event) event = NULL;
+        g_autoptr(Config) config = NULL;
+        g_autofree char *why = NULL;
+        int r;
+
+        if (parse_arguments(&argc, &argv) < 0)
+                return 2;
+        if (arg_version) {
+                printf("feos-vmd %s\n", VERSION);
+                return EXIT_SUCCESS;
+        }
+        if (config_read(arg_config ?: SYSCONFDIR "/feos/vmd.conf", &config, &why) < 0) {
+                sd_journal_print(LOG_ERR, "%s", why);
+                fprintf(stderr, "feos-vmd: %s\n", why);
+                return EXIT_FAILURE;
+        }
+        r = daemon_prepare(&event);
+        if (r >= 0)
+                r = daemon_run(event, config);
+        if (r < 0)
+                sd_journal_print(LOG_ERR, "The service could not run: %s", g_strerror(-r));
+        /* A worker may hang in a call to libvirt, and libraries' exit handlers would pull the
+         * ground from under it. Everything that matters was freed and written before. */
+        _exit(r < 0 ? EXIT_FAILURE : r);
+}
