@@ -3,6 +3,8 @@
 set -Eeuo pipefail
 trap 'echo "# ${BASH_SOURCE[0]##*/}:$LINENO: $BASH_COMMAND: exit $?"' ERR
 export LC_ALL=C HOME=/root
+# A guest's terminal that we open becomes ours, and hangs up on us when the guest ends.
+trap '' HUP
 
 # shellcheck source=tests/lab/topologies/default disable=SC1091
 . /run/feos-lab/job/topologies/current
@@ -131,3 +133,104 @@ guest_do() {
 
 domain_state() { virsh domstate "$1" 2> /dev/null | head -n 1; }
 domain_is_gone() { ! virsh domid "$1"; }
+
+# --- The service ---
+
+VM1=/org/feos/VM1
+
+# vm1 METHOD [SIGNATURE ARGUMENT...]: a method of the service itself. Starting a
+# machine takes a while here.
+vm1() {
+    local method=$1
+    shift
+    busctl --timeout=200 call org.feos.VM1 $VM1 org.feos.VM1 "$method" "$@"
+}
+
+gpu_path() {
+    local name=${1//[:.]/_}
+    echo "$VM1/gpu/$name"
+}
+
+# gpu ADDRESS METHOD
+gpu() { busctl --timeout=200 call org.feos.VM1 "$(gpu_path "$1")" org.feos.VM1.GPU "$2"; }
+
+# machine NAME METHOD: names in scenarios are letters only, which paths keep.
+machine() { busctl --timeout=200 call org.feos.VM1 "$VM1/machine/$1" org.feos.VM1.Machine "$2"; }
+
+# gpu_is ADDRESS STATE, and nothing under way with it.
+gpu_is() { [[ $(gpu_view "$1") == "$2 - -" ]]; }
+
+# gpu_view ADDRESS: state, pending and fault in one line; "-" where empty.
+gpu_view() {
+    local words=() property
+    for property in State Pending Fault; do
+        words+=("$(gpu_get "$1" $property)")
+    done
+    echo "${words[0]} ${words[1]:--} ${words[2]:--}"
+}
+
+gpu_get() { property "$(gpu_path "$1")" org.feos.VM1.GPU "$2"; }
+machine_get() { property "$VM1/machine/$1" org.feos.VM1.Machine "$2"; }
+machine_is() { [[ $(machine_get "$1" State) == "$2" ]]; }
+machine_is_gone() { ! machine_get "$1" State; }
+
+# property PATH INTERFACE NAME: without its type, strings without quotes.
+property() {
+    local value
+    value=$(busctl get-property org.feos.VM1 "$1" "$2" "$3") || return
+    value=${value#* }
+    value=${value#\"}
+    echo "${value%\"}"
+}
+
+# A guest that boots the lab's kernel: options for create.
+GUEST_OPTIONS=(memory-mib t 512 vcpus u 1 firmware s bios kernel s vmlinuz
+    initrd s guest.img cmdline s "$GUEST_CMDLINE")
+
+# create NAME "ADDRESS..." [OPTION TYPE VALUE]...: Create with the lab's guest.
+create() {
+    local name=$1 gpus
+    read -ra gpus <<< "$2"
+    shift 2
+    local options=("${GUEST_OPTIONS[@]}" "$@")
+    vm1 Create 'sasa{sv}' "$name" ${#gpus[@]} "${gpus[@]}" \
+        $((${#options[@]} / 3)) "${options[@]}"
+}
+
+# refused ERROR DESCRIPTION COMMAND...: the command, one of those above, fails with
+# that error of ours and a whole sentence. busctl tells an error's name only in its
+# debugging output.
+refused() {
+    local error=$1 description=$2 output name message
+    shift 2
+    if output=$(SYSTEMD_LOG_LEVEL=debug "$@" 2>&1); then
+        not_ok "$description: is refused"
+        echo "#   was not refused: $*"
+        return
+    fi
+    name=$(sed -n 's/.*error-name=\([^ ]*\).*/\1/p' <<< "$output" | tail -n 1)
+    message=$(sed -n 's/^Call failed: //p' <<< "$output")
+    if [[ $name == "org.feos.VM1.Error.$error" && $message == *.*.* ]]; then
+        ok "$description: $error"
+    else
+        not_ok "$description: $error"
+        echo "#   got: $name: $message"
+    fi
+    echo "#   $message"
+}
+
+# The host as it should be when nobody has taken anything.
+cards_are_home() {
+    driver_is "$GPU_AUDIO" bochs-drm && driver_is "$GPU_AUDIO_COMPANION" snd_hda_intel &&
+        driver_is "$GPU_VIRTIO" virtio-pci && driver_is "$GPU_THIRD" bochs-drm &&
+        gpu_is "$GPU_AUDIO" host-bound && gpu_is "$GPU_VIRTIO" host-bound &&
+        gpu_is "$GPU_THIRD" host-bound
+}
+
+# overrides_are_clean: no driver_override of ours is left behind.
+overrides_are_clean() {
+    local card
+    for card in "$GPU_AUDIO" "$GPU_AUDIO_COMPANION" "$GPU_VIRTIO" "$GPU_THIRD"; do
+        [[ $(< "/sys/bus/pci/devices/$card/driver_override") == '(null)' ]] || return 1
+    done
+}
