@@ -407,7 +407,7 @@ static void card_moved(void *userdata, PciAddress card, HandoverOutcome outcome,
         Manager *manager = userdata;
         Gpu *gpu = manager_find_gpu(manager, card);
         g_autoptr(DeviceFacts) facts = NULL;
-        bool was_binding;
+        bool was_binding, was_stuck;
 
         if (!gpu)
                 return;
@@ -418,6 +418,7 @@ static void card_moved(void *userdata, PciAddress card, HandoverOutcome outcome,
         /* One look and one outcome are told together: State, Driver and Pending change at once. */
         gpu_take_facts(gpu, g_steal_pointer(&facts));
         was_binding = gpu->view.pending == GPU_PENDING_BINDING;
+        was_stuck = gpu->view.fault == GPU_FAULT_STUCK;
         card_apply_outcome(manager, gpu, outcome, message);
         gpu_refresh(manager, gpu,
                     was_binding ? "handed over to vfio-pci" : "handed back to the host");
@@ -426,8 +427,11 @@ static void card_moved(void *userdata, PciAddress card, HandoverOutcome outcome,
         if (gpu->awaited_by)
                 launch_card_ended(gpu->awaited_by, gpu, outcome, message);
         gpu = manager_find_gpu(manager, card);
+        /* A stuck helper that is gone at last, done or killed, takes the cause of the fault with
+         * it: the card goes where its record says, and only what goes wrong on that way is a fault
+         * again. */
         if (gpu)
-                gpu_settle(manager, gpu, false);
+                gpu_settle(manager, gpu, was_stuck && outcome != HANDOVER_OVERDUE);
         manager_continue_deletes(manager);
 }
 

@@ -2,6 +2,8 @@
  * not this file's business. */
 #include "core/refusal.h"
 
+#include <string.h>
+
 const char *refusal_code_to_string(RefusalCode code) {
         static const char *const words[_REFUSAL_CODE_MAX] = {
                 [REFUSAL_INVALID_ADDRESS] = "InvalidAddress",
@@ -32,19 +34,29 @@ const char *refusal_code_to_string(RefusalCode code) {
         return words[code];
 }
 
+/* Other people's words often end a message, and they end in anything; ours are sentences. */
+static char *end_sentence(char *message) {
+        size_t length = strlen(message);
+
+        while (length > 0 && strchr(" \t\n:;,.", message[length - 1]))
+                message[--length] = '\0';
+        return g_strconcat(message, ".", NULL);
+}
+
 static Refusal *refusal_new_va(RefusalSeverity severity, RefusalCode code, const char *subject,
                                const char *remedy, const char *message, va_list args)
         G_GNUC_PRINTF(5, 0);
 
 static Refusal *refusal_new_va(RefusalSeverity severity, RefusalCode code, const char *subject,
                                const char *remedy, const char *message, va_list args) {
+        g_autofree char *text = g_strdup_vprintf(message, args);
         Refusal *refusal = g_new(Refusal, 1);
 
         *refusal = (Refusal){
                 .severity = severity,
                 .code = code,
                 .subject = g_strdup(subject),
-                .message = g_strdup_vprintf(message, args),
+                .message = end_sentence(text),
                 .remedy = g_strdup(remedy),
         };
         return refusal;

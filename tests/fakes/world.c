@@ -295,6 +295,17 @@ void world_unstick(World *world, const char *address) {
         world_later(world, handover_move, handover_copy(&handover), handover_free, false);
 }
 
+void world_kill_helper(World *world, const char *address) {
+        PciAddress card = parsed(address);
+
+        unmark(world->stuck, card);
+        unmark(world->helpers, card);
+        world_function(world, address)->facts.driver[0] = '\0';
+        world->host_events->handover_ended(world->manager, card, HANDOVER_FAILED,
+                                           "the helper was killed.");
+        world_check(world);
+}
+
 /* --- the ledger --- */
 
 static int world_ledger_remove(void *self, PciAddress card) {

@@ -86,6 +86,8 @@ void world_run(World *world);
 void world_uevent(World *world, const char *address);
 /* Ends a helper that is stuck, with its work done. */
 void world_unstick(World *world, const char *address);
+/* Ends it without: killed at its deadline, it is gone when the driver lets go at last. */
+void world_kill_helper(World *world, const char *address);
 void world_overdue(World *world, const char *address);
 void world_mark(GArray *list, const char *address);
 

@@ -38,7 +38,7 @@ static Scene *scene_new(void) {
         scene->survey->images = g_ptr_array_new_with_free_func((GDestroyNotify)image_answer_free);
         scene->facts = (CheckFacts){
                 .host = { true, true, 8, 16384 },
-                .hypervisor = { true, "qemu:///system", "9.0.0", true, false },
+                .hypervisor = { true, true, "qemu:///system", "9.0.0", true, false },
                 .domains_known = true,
                 .cards = g_array_new(FALSE, TRUE, sizeof(CheckCard)),
                 .survey = scene->survey,

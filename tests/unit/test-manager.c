@@ -505,6 +505,28 @@ static void a_driver_that_does_not_let_go_makes_its_gpu_stuck_and_nothing_else(v
         world_free(world);
 }
 
+static void a_stuck_helper_that_was_killed_leaves_a_card_that_goes_home_by_itself(void **state) {
+        for (unsigned by_bind = 0; by_bind < 2; by_bind++) {
+                World *world = booted_scene();
+                Caller caller = { 0 };
+
+                world_mark(world->stuck, AUDIO_CARD);
+                if (by_bind)
+                        manager_bind_gpu(world->manager, at(AUDIO_CARD), caller_done, &caller);
+                else
+                        create_box(world, &caller);
+                world_run(world);
+                world_overdue(world, AUDIO_CARD);
+                world_run(world);
+                assert_refused(&caller, REFUSAL_HANDOVER_TIMEOUT);
+                world_kill_helper(world, AUDIO_CARD);
+                world_run(world);
+                assert_everything_home(world);
+                assert_no_machine(world);
+                world_free(world);
+        }
+}
+
 static void a_card_that_cannot_go_home_is_faulted_and_recover_takes_it_there(void **state) {
         World *world = booted_scene();
         Caller caller = { 0 };
@@ -944,6 +966,8 @@ int main(void) {
                         whatever_step_of_start_fails_the_machine_stays_and_its_cards_are_home),
                 cmocka_unit_test(
                         a_driver_that_does_not_let_go_makes_its_gpu_stuck_and_nothing_else),
+                cmocka_unit_test(
+                        a_stuck_helper_that_was_killed_leaves_a_card_that_goes_home_by_itself),
                 cmocka_unit_test(a_card_that_cannot_go_home_is_faulted_and_recover_takes_it_there),
                 cmocka_unit_test(a_bind_that_the_kernel_refuses_is_undone_before_the_answer),
                 cmocka_unit_test(a_card_that_does_not_answer_is_lost_and_given_to_nobody),

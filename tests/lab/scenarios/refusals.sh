@@ -57,14 +57,33 @@ refused GPUInUse "to release it" gpu "$GPU_THIRD" Release
 refused MachineExists "a name that is taken" create one "$GPU_AUDIO"
 refused InvalidState "to start it again" machine one Start
 
+check "Delete" machine one Delete
+
+# --- A process that uses the GPU ---
+
+card=$(basename /sys/bus/pci/devices/"$GPU_THIRD"/drm/card*)
+exec {held}<> "/dev/dri/$card"
+refused GPUBusy "a GPU that a process has open" create box "$GPU_THIRD"
+check "ListHolders names the process and the node" \
+    grep -q " $$ \"bash\" \"feos-lab-refusals.service\" \"/dev/dri/$card\"" <<< "$(gpu "$GPU_THIRD" ListHolders)"
+exec {held}>&-
+
 # --- libvirt refuses, libvirt is down ---
 
 mount --bind /bin/false /usr/bin/qemu-system-x86_64
-refused HypervisorFailed "libvirt refuses" create box "$GPU_AUDIO $GPU_VIRTIO"
+refused HypervisorFailed "libvirt refuses to define it" create box "$GPU_AUDIO $GPU_VIRTIO"
 umount /usr/bin/qemu-system-x86_64
-check "the cards are home again when the error comes" cards_are_home
+check "the cards are home when the error comes" cards_are_home
 check "no machine is left" domain_is_gone box
 
+# QEMU has the cards already when it finds that this is no kernel.
+refused HypervisorFailed "QEMU refuses to start it" vm1 Create 'sasa{sv}' box 2 \
+    "$GPU_AUDIO" "$GPU_VIRTIO" 4 firmware s bios memory-mib t 512 kernel s disk.img initrd s guest.img
+check "the cards are home again when the error comes" cards_are_home
+check "no override is left" overrides_are_clean
+check "no machine is left of it" domain_is_gone box
+
+check "a machine with one card" create one "$GPU_THIRD"
 systemctl stop libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket libvirtd.service
 wait_until "the service sees that libvirt is down" 30 \
     bash -c "busctl get-property org.feos.VM1 /org/feos/VM1 org.feos.VM1 HypervisorState | grep -q connecting"

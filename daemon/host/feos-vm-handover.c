@@ -1,0 +1,450 @@
+/* The handover helper: moves one card, in one direction, and exits. It is the only writer of /sys,
+ * and a process of its own because such a write can hang in the kernel for ever, and then no signal
+ * ends it. It decides nothing: the daemon says which functions, whither, and when to begin.
+ *
+ *   feos-vm-handover bind|release STATE-DIR FUNCTION...
+ *
+ * FUNCTION is "0000:01:00.0=DRIVER,override=NAME", the driver and the driver_override to return to,
+ * or the address alone when nobody knows them. The GPU comes first, then what travels with it. What
+ * is said to the daemon is written down in handover.c.
+ *
+ * It takes a lock for each function first. The kernel lets go of it when this process is gone, and
+ * not before, also if that is long after a SIGKILL and the end of the daemon that started us: so
+ * two helpers are never at one function.
+ *
+ * It refuses to know new_id, remove and rescan. */
+#include "core/pci-address.h"
+
+#include "autoptr.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+
+#define SYS_PCI  "/sys/bus/pci"
+#define VFIO_PCI "vfio-pci"
+
+#define RETRY_USEC         (100 * 1000)
+#define PROBE_TRIES        10 /* while a probe is accepted and no driver appears */
+#define PROBE_TRIES_LOCKED 50 /* while a probe is refused because VFIO still owns the group */
+
+#define NAME_BYTES 64
+
+typedef struct Function {
+        char address[PCI_ADDRESS_BUFFER];
+        bool known; /* the two below are what was there before; else nobody knows */
+        char driver[NAME_BYTES];
+        char override[NAME_BYTES];
+} Function;
+
+/* One line to the daemon. Nobody listening is no reason to stop in the middle. */
+static void say(const char *format, ...) G_GNUC_PRINTF(1, 2);
+static void say(const char *format, ...) {
+        g_autofree char *text = NULL;
+        g_autofree char *line = NULL;
+        va_list arguments;
+        ssize_t n;
+
+        va_start(arguments, format);
+        text = g_strdup_vprintf(format, arguments);
+        va_end(arguments);
+
+        line = g_strconcat(text, "\n", NULL);
+        do
+                n = write(STDOUT_FILENO, line, strlen(line));
+        while (n < 0 && errno == EINTR);
+}
+
+static char *device_path(const Function *function, const char *attribute) {
+        return g_strdup_printf(SYS_PCI "/devices/%s/%s", function->address, attribute);
+}
+
+/* Writes the whole of @value at once. 0 or a negative errno, of which the journal is told. */
+static int value_write(const char *path, const char *value) {
+        g_autofd int fd = open(path, O_WRONLY | O_CLOEXEC);
+        ssize_t n;
+        int r;
+
+        if (fd < 0) {
+                r = -errno;
+        } else {
+                do
+                        n = write(fd, value, strlen(value));
+                while (n < 0 && errno == EINTR);
+                r = n < 0 ? -errno : (size_t)n == strlen(value) ? 0 : -EIO;
+        }
+
+        if (r < 0)
+                fprintf(stderr, "%s: %s\n", path, g_strerror(-r));
+        return r;
+}
+
+/* The name of the driver that is bound, "" for none. */
+static const char *driver_read(const Function *function, char ret[static NAME_BYTES]) {
+        char target[4096];
+        g_autofree char *path = device_path(function, "driver");
+        g_autofree char *name = NULL;
+        ssize_t n = readlink(path, target, sizeof target - 1);
+
+        ret[0] = '\0';
+        if (n < 0)
+                return ret;
+
+        target[n] = '\0';
+        name = g_path_get_basename(target);
+        g_strlcpy(ret, name, NAME_BYTES);
+        return ret;
+}
+
+/* A new string, "" when no override is set; NULL when it cannot be read. */
+static char *override_read(const Function *function) {
+        g_autofree char *path = device_path(function, "driver_override");
+        g_autofree char *text = NULL;
+
+        if (!g_file_get_contents(path, &text, NULL, NULL))
+                return NULL;
+
+        g_strchomp(text);
+        if (strcmp(text, "(null)") == 0)
+                text[0] = '\0';
+        return g_steal_pointer(&text);
+}
+
+static int override_write(const Function *function, const char *name) {
+        g_autofree char *path = device_path(function, "driver_override");
+        g_autofree char *value = g_strconcat(name, "\n", NULL);
+
+        return value_write(path, value);
+}
+
+/* Asks @driver, and no other, to let go. That it does not have the function any more is fine. */
+static int driver_unbind(const Function *function, const char *driver) {
+        g_autofree char *path = g_strdup_printf(SYS_PCI "/drivers/%s/unbind", driver);
+        int r = value_write(path, function->address);
+
+        return r == -ENODEV || r == -ENOENT ? 0 : r;
+}
+
+/* Has the kernel look for a driver until @wanted is bound; NULL: any host driver, or none where
+ * none fits. A write that succeeds proves nothing, so the link is asked. While VFIO's hold on the
+ * group is just being let go the probe is refused with EBUSY or EINVAL (drivers/base/dd.c,
+ * drivers/iommu/iommu.c). */
+static bool driver_probe(const Function *function, const char *wanted) {
+        unsigned tries = 0, tries_locked = 0;
+
+        for (;;) {
+                char driver[NAME_BYTES];
+                int r = value_write(SYS_PCI "/drivers_probe", function->address);
+
+                driver_read(function, driver);
+                if (driver[0])
+                        return wanted ? strcmp(driver, wanted) == 0 : strcmp(driver, VFIO_PCI) != 0;
+                if (r == 0 && !wanted)
+                        return true;
+
+                if (r == 0) {
+                        if (++tries >= PROBE_TRIES)
+                                return false;
+                } else if ((r != -EBUSY && r != -EINVAL) || ++tries_locked >= PROBE_TRIES_LOCKED)
+                        return false;
+                g_usleep(RETRY_USEC);
+        }
+}
+
+/* A device that has fallen off the bus reads as all ones (drivers/pci, PCI_ERROR_RESPONSE). */
+static bool function_answers(const Function *function) {
+        g_autofree char *path = device_path(function, "config");
+        g_autofd int fd = open(path, O_RDONLY | O_CLOEXEC);
+        unsigned char id[4] = { 0 };
+
+        if (fd < 0) {
+                say("lost The device %s is gone from the bus.", function->address);
+                return false;
+        }
+        if (pread(fd, id, sizeof id, 0) == (ssize_t)sizeof id && (id[0] & id[1]) == 0xff &&
+            (id[2] & id[3]) == 0xff) {
+                say("lost The device %s does not answer any more.", function->address);
+                return false;
+        }
+        return true;
+}
+
+static bool function_bind(const Function *function) {
+        char driver[NAME_BYTES];
+
+        if (strcmp(driver_read(function, driver), VFIO_PCI) == 0)
+                return true;
+        if (!function_answers(function))
+                return false;
+
+        say("step The kernel has not let %s be set aside for " VFIO_PCI, function->address);
+        if (override_write(function, VFIO_PCI) < 0) {
+                say("failed The kernel refused to set %s aside for " VFIO_PCI ".",
+                    function->address);
+                return false;
+        }
+
+        if (driver[0]) {
+                say("step The driver %s has not let go of %s", driver, function->address);
+                if (driver_unbind(function, driver) < 0) {
+                        say("failed The driver %s refused to let go of %s.", driver,
+                            function->address);
+                        return false;
+                }
+        }
+
+        say("step The driver " VFIO_PCI " has not taken %s", function->address);
+        if (driver_probe(function, VFIO_PCI))
+                return true;
+
+        if (driver_read(function, driver)[0])
+                say("failed The driver %s took %s before " VFIO_PCI " could.", driver,
+                    function->address);
+        else
+                say("failed The driver " VFIO_PCI " did not take %s.", function->address);
+        return false;
+}
+
+static bool bind_all(const Function *functions, size_t count) {
+        for (size_t i = 0; i < count; i++)
+                if (!function_bind(&functions[i]))
+                        return false;
+        return true;
+}
+
+/* Whether the function is where it belongs: where it was, or with any host driver, for only
+ * vfio-pci is ours to take it from. */
+static bool function_is_home(const Function *function) {
+        char driver[NAME_BYTES];
+
+        driver_read(function, driver);
+        if (driver[0] && strcmp(driver, VFIO_PCI) != 0)
+                return true;
+        return function->known && strcmp(driver, function->driver) == 0;
+}
+
+/* Whether the group can be opened, that is no QEMU has it: VFIO lets one in (drivers/vfio/group.c).
+ */
+static int group_probe(const char *group) {
+        g_autofree char *path = g_strdup_printf("/dev/vfio/%s", group);
+        g_autofd int fd = open(path, O_RDWR | O_CLOEXEC);
+
+        return fd < 0 ? -errno : 0;
+}
+
+/* Waits for as long as it takes; the daemon has the clock. */
+static bool group_wait(const Function *function) {
+        char target[4096];
+        g_autofree char *path = device_path(function, "iommu_group");
+        g_autofree char *group = NULL;
+        ssize_t n = readlink(path, target, sizeof target - 1);
+        int r;
+
+        if (n < 0)
+                return true;
+        target[n] = '\0';
+        group = g_path_get_basename(target);
+
+        say("step The process that has the VFIO group %s of %s open has not let go of it", group,
+            function->address);
+        while ((r = group_probe(group)) == -EBUSY)
+                g_usleep(RETRY_USEC);
+
+        if (r == 0 || r == -ENOENT || r == -ENODEV || r == -ENXIO)
+                return true;
+        fprintf(stderr, "/dev/vfio/%s: %s\n", group, g_strerror(-r));
+        say("failed Whether anybody has the VFIO group %s of %s open could not be found out.",
+            group, function->address);
+        return false;
+}
+
+static bool override_restore(const Function *function) {
+        say("step The kernel has not let the driver_override of %s be put back", function->address);
+        if (override_write(function, function->override) == 0)
+                return true;
+
+        say("failed The kernel refused to put the driver_override of %s back.", function->address);
+        return false;
+}
+
+/* The driver to return to is set as the override while the kernel looks for one: of several that
+ * fit, such as nvidia and nouveau, it would take the first. */
+static bool function_return(const Function *function) {
+        const char *wanted = function->known && function->driver[0] ? function->driver : NULL;
+        char driver[NAME_BYTES];
+        bool ok = true;
+
+        say("step The kernel has not let %s be set aside for its host driver", function->address);
+        if (override_write(function, wanted ?: "") < 0) {
+                say("failed The kernel refused to set %s aside for its host driver.",
+                    function->address);
+                return false;
+        }
+
+        if (driver_read(function, driver)[0]) {
+                say("step The driver %s has not let go of %s", driver, function->address);
+                if (driver_unbind(function, driver) < 0) {
+                        say("failed The driver %s refused to let go of %s.", driver,
+                            function->address);
+                        return false;
+                }
+        }
+
+        if (wanted || !function->known) {
+                g_autofree char *who = wanted ? g_strdup_printf("The driver %s has not", wanted)
+                                              : g_strdup("No host driver has");
+
+                say("step %s taken %s back", who, function->address);
+                ok = driver_probe(function, wanted);
+                if (!ok)
+                        say("failed %s taken %s back.", who, function->address);
+        }
+        return override_restore(function) && ok;
+}
+
+static bool release_all(const Function *functions, size_t count) {
+        for (size_t i = 0; i < count; i++)
+                if (!function_is_home(&functions[i]) &&
+                    (!group_wait(&functions[i]) || !function_answers(&functions[i])))
+                        return false;
+
+        for (size_t i = count; i-- > 0;) {
+                const Function *function = &functions[i];
+
+                if (!(function_is_home(function) ? override_restore(function)
+                                                 : function_return(function)))
+                        return false;
+        }
+        return true;
+}
+
+/* Reads "ADDRESS[=DRIVER[,override=NAME]]". */
+static bool function_parse(const char *text, Function *ret) {
+        g_auto(GStrv) parts = g_strsplit(text, "=", 2);
+        PciAddress address;
+        char *override;
+
+        *ret = (Function){ 0 };
+        if (!parts[0] || !pci_address_parse(parts[0], &address))
+                return false;
+        pci_address_print(address, ret->address);
+        if (!parts[1])
+                return true;
+
+        ret->known = true;
+        override = strstr(parts[1], ",override=");
+        if (override) {
+                *override = '\0';
+                override += strlen(",override=");
+        }
+        return !strchr(parts[1], '/') &&
+               g_strlcpy(ret->driver, parts[1], NAME_BYTES) < NAME_BYTES &&
+               g_strlcpy(ret->override, override ?: "", NAME_BYTES) < NAME_BYTES;
+}
+
+static int address_compare(gconstpointer a, gconstpointer b) {
+        return strcmp(((const Function *)a)->address, ((const Function *)b)->address);
+}
+
+/* Takes the locks in the order of the addresses, so that two helpers cannot wait for each other.
+ * They stay open until the end; the files are never removed, or two helpers could each lock a
+ * different file of one name. */
+static bool functions_lock(const char *state_dir, const Function *functions, size_t count) {
+        g_autofree Function *sorted = g_memdup2(functions, count * sizeof *functions);
+
+        qsort(sorted, count, sizeof *sorted, address_compare);
+        for (size_t i = 0; i < count; i++) {
+                g_autofree char *path = g_strdup_printf("%s/%s.lock", state_dir, sorted[i].address);
+                int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+                int r;
+
+                if (fd < 0) {
+                        fprintf(stderr, "%s: %s\n", path, g_strerror(errno));
+                        return false;
+                }
+                do
+                        r = flock(fd, LOCK_EX);
+                while (r < 0 && errno == EINTR);
+                if (r < 0) {
+                        fprintf(stderr, "%s: %s\n", path, g_strerror(errno));
+                        close(fd);
+                        return false;
+                }
+        }
+        return true;
+}
+
+static bool origins_tell(const Function *functions, size_t count) {
+        for (size_t i = 0; i < count; i++) {
+                g_autofree char *override = NULL;
+                g_autofree char *escaped = NULL;
+                char driver[NAME_BYTES];
+
+                say("step The kernel has not told where %s stands", functions[i].address);
+                override = override_read(&functions[i]);
+                if (!override) {
+                        say("lost The device %s is gone from the bus.", functions[i].address);
+                        return false;
+                }
+                escaped = g_strescape(override, NULL);
+                say("origin %s\t%s\t%s", functions[i].address, driver_read(&functions[i], driver),
+                    escaped);
+        }
+        return true;
+}
+
+/* Waits for "go"; an end of file instead is a no. */
+static bool permission_wait(void) {
+        char answer[3];
+        size_t length = 0;
+
+        say("ready");
+        while (length < sizeof answer) {
+                ssize_t n = read(STDIN_FILENO, answer + length, sizeof answer - length);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n <= 0)
+                        return false;
+                length += (size_t)n;
+        }
+        return memcmp(answer, "go\n", sizeof answer) == 0;
+}
+
+int main(int argc, char *argv[]) {
+        g_autofree Function *functions = NULL;
+        size_t count;
+        bool bind;
+
+        if (argc < 4 || (strcmp(argv[1], "bind") != 0 && strcmp(argv[1], "release") != 0)) {
+                fprintf(stderr, "usage: %s bind|release STATE-DIR FUNCTION...\n", argv[0]);
+                return EXIT_FAILURE;
+        }
+
+        bind = strcmp(argv[1], "bind") == 0;
+        count = (size_t)argc - 3;
+        functions = g_new0(Function, count);
+        for (size_t i = 0; i < count; i++)
+                if (!function_parse(argv[3 + i], &functions[i])) {
+                        fprintf(stderr, "not a function: %s\n", argv[3 + i]);
+                        return EXIT_FAILURE;
+                }
+
+        signal(SIGPIPE, SIG_IGN);
+        if (!functions_lock(argv[2], functions, count)) {
+                say("failed The lock of %s could not be taken.", functions[0].address);
+                return EXIT_FAILURE;
+        }
+        if ((bind && !origins_tell(functions, count)) || !permission_wait())
+                return EXIT_FAILURE;
+
+        /* From here on half of the way is worse than all of it. */
+        signal(SIGTERM, SIG_IGN);
+        signal(SIGINT, SIG_IGN);
+        signal(SIGHUP, SIG_IGN);
+        return (bind ? bind_all : release_all)(functions, count) ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,157 @@
+/* The survey helper: reads what can block, so that the daemon need not. It changes nothing and
+ * decides nothing. The question is its command line, pairs of a word and a value in any number and
+ * order:
+ *
+ *   feos-vm-survey ask [directory PATH] [device GLOB] [card ADDRESS] [image PATH] [qcow2 PATH] ...
+ *   feos-vm-survey link ADDRESS
+ *
+ * and the answer is lines of words parted by tabs, each escaped as g_strescape() does:
+ *
+ *   holder PID UID COMMAND UNIT NODE      for each process that has one of the functions open
+ *   image ok|missing|refused PATH WHY     for each image or qcow2, in their order
+ *   link SPEED WIDTH                      or, when the device does not answer, "lost"
+ *   end                                   all was told */
+#include "survey-holders.h"
+#include "survey-images.h"
+
+#include "autoptr.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct Question {
+        GPtrArray *directories; /* lent strings, as the next; NULL-terminated at the end */
+        GPtrArray *devices;
+        GArray *functions; /* PciAddress */
+} Question;
+
+static void word_print(const char *word) {
+        g_autofree char *escaped = g_strescape(word ?: "", NULL);
+
+        printf("\t%s", escaped);
+}
+
+static void holders_print(const GArray *functions) {
+        g_autoptr(GPtrArray) holders = holders_survey(functions);
+
+        for (guint i = 0; i < holders->len; i++) {
+                const Holder *holder = g_ptr_array_index(holders, i);
+
+                printf("holder\t%d\t%u", holder->pid, holder->uid);
+                word_print(holder->command);
+                word_print(holder->unit);
+                word_print(holder->node);
+                putchar('\n');
+        }
+}
+
+static void image_print(const ImageRules *rules, const char *path, bool qcow2) {
+        static const char *const words[] = {
+                [IMAGE_OK] = "ok",
+                [IMAGE_NOT_FOUND] = "missing",
+                [IMAGE_NOT_ALLOWED] = "refused",
+        };
+        ImageAnswer *answer = image_survey(rules, path, qcow2);
+
+        printf("image\t%s", words[answer->verdict]);
+        word_print(answer->resolved);
+        word_print(answer->why);
+        putchar('\n');
+        image_answer_free(answer);
+}
+
+/* Takes in what is needed before anything can be answered. False for what is not understood. */
+static bool pair_take(Question *question, char *word, char *value) {
+        PciAddress function;
+
+        if (strcmp(word, "directory") == 0)
+                g_ptr_array_add(question->directories, value);
+        else if (strcmp(word, "device") == 0)
+                g_ptr_array_add(question->devices, value);
+        else if (strcmp(word, "card") == 0 && pci_address_parse(value, &function))
+                g_array_append_val(question->functions, function);
+        else
+                return strcmp(word, "image") == 0 || strcmp(word, "qcow2") == 0;
+        return true;
+}
+
+static int ask(int count, char *words[]) {
+        g_autoptr(GPtrArray) directories = g_ptr_array_new();
+        g_autoptr(GPtrArray) devices = g_ptr_array_new();
+        g_autoptr(GArray) functions = g_array_new(FALSE, TRUE, sizeof(PciAddress));
+        Question question = { directories, devices, functions };
+        ImageRules rules;
+
+        for (int i = 0; i + 1 < count; i += 2)
+                if (!pair_take(&question, words[i], words[i + 1])) {
+                        fprintf(stderr, "not understood: %s %s\n", words[i], words[i + 1]);
+                        return EXIT_FAILURE;
+                }
+        g_ptr_array_add(directories, NULL);
+        g_ptr_array_add(devices, NULL);
+        rules = (ImageRules){ (char *const *)directories->pdata, (char *const *)devices->pdata };
+
+        if (functions->len > 0)
+                holders_print(functions);
+        for (int i = 0; i + 1 < count; i += 2)
+                if (strcmp(words[i], "image") == 0 || strcmp(words[i], "qcow2") == 0)
+                        image_print(&rules, words[i + 1], words[i][0] == 'q');
+        puts("end");
+        return EXIT_SUCCESS;
+}
+
+/* The attribute's value; "" when it cannot be read, as for a device on no PCI Express link. */
+static char *attribute_read(const char *address, const char *attribute) {
+        g_autofree char *path = g_build_filename("/sys/bus/pci/devices", address, attribute, NULL);
+        char *text = NULL;
+
+        return g_file_get_contents(path, &text, NULL, NULL) ? g_strstrip(text) : g_strdup("");
+}
+
+/* A device that has fallen off the bus reads as all ones. */
+static bool device_answers(const char *address) {
+        g_autofree char *path = g_build_filename("/sys/bus/pci/devices", address, "config", NULL);
+        g_autofd int fd = open(path, O_RDONLY | O_CLOEXEC);
+        unsigned char id[4];
+
+        return fd >= 0 && pread(fd, id, sizeof id, 0) == (ssize_t)sizeof id &&
+               memcmp(id, "\xff\xff\xff\xff", sizeof id) != 0;
+}
+
+static int link_survey(const char *text) {
+        g_autofree char *speed = NULL;
+        g_autofree char *width = NULL;
+        char address[PCI_ADDRESS_BUFFER];
+        PciAddress parsed;
+
+        if (!pci_address_parse(text, &parsed)) {
+                fprintf(stderr, "not a PCI address: %s\n", text);
+                return EXIT_FAILURE;
+        }
+
+        pci_address_print(parsed, address);
+        if (!device_answers(address)) {
+                puts("lost");
+                return EXIT_SUCCESS;
+        }
+
+        speed = attribute_read(address, "current_link_speed");
+        width = attribute_read(address, "current_link_width");
+        printf("link");
+        word_print(speed);
+        word_print(width);
+        puts("\nend");
+        return EXIT_SUCCESS;
+}
+
+int main(int argc, char *argv[]) {
+        if (argc >= 2 && argc % 2 == 0 && strcmp(argv[1], "ask") == 0)
+                return ask(argc - 2, argv + 2);
+        if (argc == 3 && strcmp(argv[1], "link") == 0)
+                return link_survey(argv[2]);
+
+        fprintf(stderr, "usage: %s ask [WORD VALUE]... | link ADDRESS\n", argv[0]);
+        return EXIT_FAILURE;
+}

@@ -1,0 +1,166 @@
+/* Ties the rooms of the kernel's side together into the one host that core is given. Holds no logic
+ * of its own: each operation is another file's. */
+#include "host/host.h"
+
+#include "handover.h"
+#include "ledger.h"
+#include "pci-facts.h"
+#include "process-watch.h"
+#include "survey.h"
+#include "udev-monitor.h"
+
+#include <errno.h>
+#include <systemd/sd-journal.h>
+
+#define STATE_DIR "/run/feos-vmd"
+
+struct SystemHost {
+        const HostEvents *events; /* weak; NULL before the beginning */
+        void *userdata;
+
+        DeviceMonitor *monitor;
+        Handovers *handovers;
+        Ledger *ledger;
+        Surveys *surveys;
+        ProcessWatches *watches;
+};
+
+static void host_facts(void *self, HostFacts *ret) {
+        pci_facts_read_host(ret);
+}
+
+static int host_look(void *self, PciAddress address, DeviceFacts **ret) {
+        SystemHost *host = self;
+        DeviceFacts *facts;
+        int r = pci_facts_read(address, &facts);
+
+        if (r < 0)
+                return r;
+
+        g_free(facts->vendor_name);
+        g_free(facts->model_name);
+        device_monitor_names(host->monitor, &facts->function, &facts->vendor_name,
+                             &facts->model_name);
+        *ret = facts;
+        return 0;
+}
+
+static void host_read_link(void *self, PciAddress address) {
+        SystemHost *host = self;
+
+        if (host->events)
+                surveys_read_link(host->surveys, address, host->events, host->userdata);
+}
+
+static int host_handover(void *self, HandoverDirection direction, const CardRecord *record) {
+        SystemHost *host = self;
+
+        if (!host->events)
+                return -ENOTCONN;
+        return handovers_start(host->handovers, direction, record);
+}
+
+static bool host_handing_over(void *self, PciAddress card) {
+        SystemHost *host = self;
+
+        return handovers_running(host->handovers, card);
+}
+
+static int host_ledger_write(void *self, const CardRecord *record) {
+        SystemHost *host = self;
+
+        return ledger_write(host->ledger, record);
+}
+
+static int host_ledger_remove(void *self, PciAddress card) {
+        SystemHost *host = self;
+
+        return ledger_remove(host->ledger, card);
+}
+
+static GPtrArray *host_ledger_read(void *self) {
+        SystemHost *host = self;
+
+        return ledger_read(host->ledger);
+}
+
+static uint64_t host_survey(void *self, const SurveyQuestion *question, SurveyDone done,
+                            void *userdata) {
+        SystemHost *host = self;
+
+        return surveys_ask(host->surveys, question, done, userdata);
+}
+
+static uint64_t host_watch_process(void *self, int pidfd, void (*died)(void *userdata),
+                                   void *userdata) {
+        SystemHost *host = self;
+
+        return process_watches_add(host->watches, pidfd, died, userdata);
+}
+
+static void host_unwatch_process(void *self, uint64_t ticket) {
+        SystemHost *host = self;
+
+        process_watches_remove(host->watches, ticket);
+}
+
+static const HostOps host_ops = {
+        .facts = host_facts,
+        .look = host_look,
+        .read_link = host_read_link,
+        .handover = host_handover,
+        .handing_over = host_handing_over,
+        .ledger_write = host_ledger_write,
+        .ledger_remove = host_ledger_remove,
+        .ledger_read = host_ledger_read,
+        .survey = host_survey,
+        .watch_process = host_watch_process,
+        .unwatch_process = host_unwatch_process,
+};
+
+int system_host_new(sd_event *event, const HostConfig *config, SystemHost **ret) {
+        g_autoptr(SystemHost) host = g_new0(SystemHost, 1);
+        const char *state_dir = config->state_dir ?: STATE_DIR;
+        g_autofree char *handover = g_build_filename(config->helper_dir, "feos-vm-handover", NULL);
+        g_autofree char *survey = g_build_filename(config->helper_dir, "feos-vm-survey", NULL);
+        int r = ledger_open(state_dir, &host->ledger);
+
+        if (r < 0) {
+                sd_journal_print(LOG_ERR, "cannot open %s: %s", state_dir, g_strerror(-r));
+                return r;
+        }
+
+        r = device_monitor_new(event, &host->monitor);
+        if (r < 0)
+                return r;
+
+        host->handovers = handovers_new(event, handover, state_dir, config->handover_timeout_sec);
+        host->surveys =
+                surveys_new(event, survey, config->image_directories, config->block_devices);
+        host->watches = process_watches_new(event);
+        *ret = g_steal_pointer(&host);
+        return 0;
+}
+
+void system_host_free(SystemHost *host) {
+        if (!host)
+                return;
+
+        process_watches_free(host->watches);
+        surveys_free(host->surveys);
+        handovers_free(host->handovers);
+        device_monitor_free(host->monitor);
+        ledger_close(host->ledger);
+        g_free(host);
+}
+
+Host system_host_seam(SystemHost *host) {
+        return (Host){ .ops = &host_ops, .self = host };
+}
+
+int system_host_begin(SystemHost *host, const HostEvents *events, void *userdata) {
+        host->events = events;
+        host->userdata = userdata;
+        handovers_set_events(host->handovers, events, userdata);
+        return device_monitor_begin(host->monitor, events, userdata);
+}

@@ -1,0 +1,253 @@
+/* What is read of sysfs, against umockdev's. Runs under umockdev-wrapper. */
+#include "host/pci-facts.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <glib/gstdio.h>
+#include <string.h>
+#include <umockdev.h>
+#include <unistd.h>
+
+#define RESOURCE                                                     \
+        "0x00000000f6000000 0x00000000f6ffffff 0x0000000000040200\n" \
+        "0x0000000000000000 0x00000000ffffffff 0x000000000014220c\n" \
+        "0x0000000000000000 0x0000000000000000 0x0000000000000000\n" \
+        "0x000000000000e000 0x000000000000e07f 0x0000000000040101\n"
+
+/* The testbed's own folder, where links and folders can be made that umockdev knows no call for. */
+static char *sys_path(UMockdevTestbed *testbed, const char *path) {
+        g_autofree char *root = umockdev_testbed_get_root_dir(testbed);
+
+        return g_build_filename(root, path, NULL);
+}
+
+static void make_link(UMockdevTestbed *testbed, const char *path, const char *target) {
+        g_autofree char *at = sys_path(testbed, path);
+        g_autofree char *folder = g_path_get_dirname(at);
+
+        assert_return_code(g_mkdir_with_parents(folder, 0755), errno);
+        assert_return_code(symlink(target, at), errno);
+}
+
+static void add_function(UMockdevTestbed *testbed, const char *address, const char *class,
+                         const char *driver, const char *group) {
+        g_autofree char *path = umockdev_testbed_add_device(
+                testbed, "pci", address, NULL, "class", class, "vendor", "0x10de", "device",
+                "0x1eb8", "subsystem_vendor", "0x10de", "subsystem_device", "0x12a2", "numa_node",
+                "1", NULL, NULL);
+        g_autofree char *at = NULL;
+
+        assert_non_null(path);
+        if (driver) {
+                g_autofree char *link = g_strdup_printf("%s/driver", path);
+                g_autofree char *target = g_strdup_printf("/sys/bus/pci/drivers/%s", driver);
+
+                make_link(testbed, link, target);
+        }
+        if (group) {
+                g_autofree char *link = g_strdup_printf("%s/iommu_group", path);
+                g_autofree char *target = g_strdup_printf("/sys/kernel/iommu_groups/%s", group);
+                g_autofree char *member =
+                        g_strdup_printf("/sys/kernel/iommu_groups/%s/devices/%s", group, address);
+
+                make_link(testbed, link, target);
+                make_link(testbed, member, path);
+        }
+}
+
+static PciAddress parse(const char *text) {
+        PciAddress address;
+
+        assert_true(pci_address_parse(text, &address));
+        return address;
+}
+
+static void assert_function(const GArray *functions, guint index, const char *address,
+                            const char *driver) {
+        const PciFunction *function = &g_array_index(functions, PciFunction, index);
+
+        assert_true(index < functions->len);
+        assert_true(pci_address_equal(function->address, parse(address)));
+        assert_string_equal(function->driver, driver);
+}
+
+static void test_card(void **state) {
+        g_autoptr(UMockdevTestbed) testbed = umockdev_testbed_new();
+        g_autoptr(DeviceFacts) facts = NULL;
+        g_autoptr(GArray) card = NULL;
+
+        add_function(testbed, "0000:01:00.0", "0x030000\n", "nouveau", "7");
+        add_function(testbed, "0000:01:00.1", "0x040300\n", "snd_hda_intel", "7");
+        add_function(testbed, "0000:01:00.2", "0x0c0330\n", NULL, "8");
+        add_function(testbed, "0000:02:00.0", "0x020000\n", "e1000e", "7");
+        add_function(testbed, "0000:00:01.0", "0x060400\n", "pcieport", "7");
+        add_function(testbed, "0000:00:00.0", "0x060000\n", NULL, "7");
+        umockdev_testbed_set_attribute(testbed, "/sys/devices/0000:01:00.0", "boot_vga", "1\n");
+        umockdev_testbed_set_attribute(testbed, "/sys/devices/0000:01:00.0", "resource", RESOURCE);
+        umockdev_testbed_set_attribute(testbed, "/sys/devices/0000:01:00.0", "reset_method",
+                                       "flr bus\n");
+
+        assert_int_equal(pci_facts_read(parse("01:00.0"), &facts), 0);
+        assert_int_equal(facts->function.class, 0x030000);
+        assert_int_equal(facts->function.vendor, 0x10de);
+        assert_int_equal(facts->function.device, 0x1eb8);
+        assert_int_equal(facts->function.subsystem_vendor, 0x10de);
+        assert_int_equal(facts->function.subsystem_device, 0x12a2);
+        assert_string_equal(facts->function.driver, "nouveau");
+        assert_false(facts->function.virtual_function);
+        assert_int_equal(facts->function.enabled_vfs, 0);
+        assert_true(pci_function_is_gpu(&facts->function));
+        assert_int_equal(facts->iommu_group, 7);
+        assert_int_equal(facts->numa_node, 1);
+        assert_true(facts->boot_display);
+
+        assert_int_equal(facts->companions->len, 1);
+        assert_function(facts->companions, 0, "0000:01:00.1", "snd_hda_intel");
+        assert_int_equal(facts->neighbours->len, 1);
+        assert_function(facts->neighbours, 0, "0000:02:00.0", "e1000e");
+
+        assert_int_equal(facts->bar_sizes->len, 6);
+        assert_int_equal(g_array_index(facts->bar_sizes, uint64_t, 0), 16 << 20);
+        assert_int_equal(g_array_index(facts->bar_sizes, uint64_t, 1), UINT64_C(4) << 30);
+        assert_int_equal(g_array_index(facts->bar_sizes, uint64_t, 2), 0);
+        assert_int_equal(g_array_index(facts->bar_sizes, uint64_t, 3), 128);
+        assert_int_equal(g_array_index(facts->bar_sizes, uint64_t, 5), 0);
+        assert_int_equal(g_strv_length(facts->reset_methods), 2);
+        assert_string_equal(facts->reset_methods[1], "bus");
+
+        card = pci_facts_read_card(parse("01:00.0"));
+        assert_int_equal(card->len, 2);
+        assert_function(card, 0, "0000:01:00.0", "nouveau");
+        assert_function(card, 1, "0000:01:00.1", "snd_hda_intel");
+}
+
+/* Without an IOMMU a function travels alone. */
+static void test_no_group(void **state) {
+        g_autoptr(UMockdevTestbed) testbed = umockdev_testbed_new();
+        g_autoptr(DeviceFacts) facts = NULL;
+        HostFacts host;
+
+        add_function(testbed, "0000:01:00.0", "0x030200\n", NULL, NULL);
+        add_function(testbed, "0000:01:00.1", "0x040300\n", NULL, NULL);
+        assert_int_equal(pci_facts_read(parse("01:00.0"), &facts), 0);
+        assert_int_equal(facts->iommu_group, -1);
+        assert_int_equal(facts->companions->len, 0);
+        assert_int_equal(facts->neighbours->len, 0);
+        assert_string_equal(facts->function.driver, "");
+        assert_false(facts->boot_display);
+        assert_int_equal(facts->bar_sizes->len, 6);
+        assert_int_equal(g_strv_length(facts->reset_methods), 0);
+
+        pci_facts_read_host(&host);
+        assert_false(host.iommu);
+        assert_false(host.vfio);
+        assert_true(host.cpus > 0);
+        assert_true(host.memory_mib > 0);
+}
+
+static void test_noiommu_group_is_none(void **state) {
+        g_autoptr(UMockdevTestbed) testbed = umockdev_testbed_new();
+        g_autoptr(DeviceFacts) facts = NULL;
+        g_autofree char *name = NULL;
+
+        add_function(testbed, "0000:01:00.0", "0x030000\n", "vfio-pci", "0");
+        name = sys_path(testbed, "/sys/kernel/iommu_groups/0/name");
+        assert_true(g_file_set_contents(name, "vfio-noiommu\n", -1, NULL));
+        assert_int_equal(pci_facts_read(parse("01:00.0"), &facts), 0);
+        assert_int_equal(facts->iommu_group, -1);
+}
+
+static void test_host(void **state) {
+        g_autoptr(UMockdevTestbed) testbed = umockdev_testbed_new();
+        g_autofree char *driver = sys_path(testbed, "/sys/bus/pci/drivers/vfio-pci");
+        HostFacts host;
+
+        add_function(testbed, "0000:01:00.0", "0x030000\n", NULL, "0");
+        assert_return_code(g_mkdir_with_parents(driver, 0755), errno);
+        pci_facts_read_host(&host);
+        assert_true(host.iommu);
+        assert_true(host.vfio);
+}
+
+static void test_virtual_functions(void **state) {
+        g_autoptr(UMockdevTestbed) testbed = umockdev_testbed_new();
+        g_autoptr(GArray) gpus = NULL;
+        PciFunction function;
+
+        add_function(testbed, "0000:01:00.0", "0x030200\n", "nvidia", "1");
+        add_function(testbed, "0000:01:00.4", "0x030200\n", NULL, "2");
+        make_link(testbed, "/sys/devices/0000:01:00.0/virtfn0", "../0000:01:00.4");
+        make_link(testbed, "/sys/devices/0000:01:00.0/virtfn1", "../0000:01:00.5");
+        make_link(testbed, "/sys/devices/0000:01:00.4/physfn", "../0000:01:00.0");
+
+        assert_int_equal(pci_facts_read_function(parse("01:00.0"), &function), 0);
+        assert_int_equal(function.enabled_vfs, 2);
+        assert_false(function.virtual_function);
+        assert_int_equal(pci_facts_read_function(parse("01:00.4"), &function), 0);
+        assert_true(function.virtual_function);
+
+        gpus = pci_facts_read_slot_gpus(parse("01:00.4"));
+        assert_int_equal(gpus->len, 1);
+        assert_true(pci_address_equal(g_array_index(gpus, PciAddress, 0), parse("01:00.0")));
+}
+
+/* Text where numbers should be, and no device at all. */
+static void test_nonsense(void **state) {
+        g_autoptr(UMockdevTestbed) testbed = umockdev_testbed_new();
+        g_autoptr(DeviceFacts) facts = NULL;
+
+        assert_int_equal(pci_facts_read(parse("01:00.0"), &facts), -ENODEV);
+        assert_null(facts);
+
+        add_function(testbed, "0000:01:00.0", "0x030000\n", NULL, "no-number");
+        umockdev_testbed_set_attribute(testbed, "/sys/devices/0000:01:00.0", "numa_node", "here\n");
+        umockdev_testbed_set_attribute(testbed, "/sys/devices/0000:01:00.0", "resource",
+                                       "\n0x10 0x0f 0x200\nnothing");
+        assert_int_equal(pci_facts_read(parse("01:00.0"), &facts), 0);
+        assert_int_equal(facts->numa_node, -1);
+        assert_int_equal(facts->iommu_group, -1);
+        for (guint i = 0; i < 6; i++)
+                assert_int_equal(g_array_index(facts->bar_sizes, uint64_t, i), 0);
+}
+
+static void test_predicates(void **state) {
+        static const struct {
+                const char *driver;
+                bool vfio, host;
+        } cases[] = {
+                { "", false, false },
+                { "vfio-pci", true, false },
+                { "pci-stub", false, false },
+                { "nvidia", false, true },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+                PciFunction function = { .class = 0x030000 };
+
+                g_strlcpy(function.driver, cases[i].driver, sizeof function.driver);
+                assert_int_equal(pci_function_on_vfio(&function), cases[i].vfio);
+                assert_int_equal(pci_function_on_host_driver(&function), cases[i].host);
+        }
+        for (uint32_t class = 0; class < 0x100; class ++)
+                assert_int_equal(pci_function_is_gpu(&(PciFunction){ .class = class << 16 }),
+                                 class == 3);
+}
+
+int main(void) {
+        static const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_card),
+                cmocka_unit_test(test_no_group),
+                cmocka_unit_test(test_noiommu_group_is_none),
+                cmocka_unit_test(test_host),
+                cmocka_unit_test(test_virtual_functions),
+                cmocka_unit_test(test_nonsense),
+                cmocka_unit_test(test_predicates),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

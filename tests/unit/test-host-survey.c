@@ -1,0 +1,242 @@
+/* Surveys: the real helper's answers come through unharmed, and a helper that says nonsense, dies
+ * or hangs gives an error. The path of feos-vm-survey is the one argument. */
+#include "host/survey.h"
+
+#include "autoptr-bus.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <glib/gstdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static const char *real_program;
+
+typedef struct Fixture {
+        sd_event *event;
+        char *folder;
+        char *program; /* where a script can stand in */
+        Surveys *surveys;
+        unsigned answered;
+        SurveyAnswer *answer;
+        unsigned links;
+} Fixture;
+
+static void on_done(void *userdata, SurveyAnswer *answer) {
+        Fixture *fixture = userdata;
+
+        fixture->answered++;
+        survey_answer_free(fixture->answer);
+        fixture->answer = answer;
+}
+
+static int setup(void **state) {
+        Fixture *fixture = g_new0(Fixture, 1);
+        g_autofree char *made = g_dir_make_tmp("test-survey-XXXXXX", NULL);
+
+        fixture->folder = realpath(made, NULL);
+        fixture->program = g_build_filename(fixture->folder, "helper", NULL);
+        assert_true(sd_event_new(&fixture->event) >= 0);
+        *state = fixture;
+        return 0;
+}
+
+static int teardown(void **state) {
+        Fixture *fixture = *state;
+        const char *argv[] = { "rm", "-rf", fixture->folder, NULL };
+
+        assert_true(g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL,
+                                 NULL, NULL, NULL));
+        surveys_free(fixture->surveys);
+        survey_answer_free(fixture->answer);
+        sd_event_unref(fixture->event);
+        g_free(fixture->program);
+        free(fixture->folder);
+        g_free(fixture);
+        return 0;
+}
+
+static void use_program(Fixture *fixture, const char *program) {
+        char *directories[] = { fixture->folder, NULL };
+
+        fixture->surveys = surveys_new(fixture->event, program, directories, NULL);
+}
+
+static void use_script(Fixture *fixture, const char *script) {
+        g_autofree char *text = g_strconcat("#!/bin/sh\n", script, NULL);
+
+        assert_true(g_file_set_contents(fixture->program, text, -1, NULL));
+        assert_return_code(chmod(fixture->program, 0700), errno);
+        use_program(fixture, fixture->program);
+}
+
+/* Asks for @images (NULL-terminated) and runs the loop until the answer is there. */
+static void ask(Fixture *fixture, const char *const *images) {
+        g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
+        g_autoptr(GArray) qcow2 = g_array_new(FALSE, TRUE, sizeof(bool));
+        SurveyQuestion question = { .images = paths, .qcow2 = qcow2 };
+        gint64 deadline = g_get_monotonic_time() + 30 * G_USEC_PER_SEC;
+
+        for (; images && *images; images++) {
+                bool as_qcow2 = g_str_has_suffix(*images, ".qcow2");
+
+                g_ptr_array_add(paths, g_strdup(*images));
+                g_array_append_val(qcow2, as_qcow2);
+        }
+        assert_true(surveys_ask(fixture->surveys, &question, on_done, fixture) != 0);
+        assert_int_equal(fixture->answered, 0);
+        while (fixture->answered == 0) {
+                assert_true(sd_event_run(fixture->event, 1000000) >= 0);
+                assert_true(g_get_monotonic_time() < deadline);
+        }
+        assert_int_equal(fixture->answered, 1);
+}
+
+static void test_images(void **state) {
+        Fixture *fixture = *state;
+        static const char odd[] = "tab\there\nline \\ \"quoted\" \303\244.img";
+        const char *images[] = { odd, "none", "../x", "x.qcow2", "", NULL };
+        g_autofree char *path = g_build_filename(fixture->folder, odd, NULL);
+        g_autofree char *qcow2 = g_build_filename(fixture->folder, "x.qcow2", NULL);
+        const ImageAnswer *answer;
+
+        assert_true(g_file_set_contents(path, "", 0, NULL));
+        assert_true(g_file_set_contents(qcow2, "none", -1, NULL));
+        use_program(fixture, real_program);
+        ask(fixture, images);
+
+        assert_int_equal(fixture->answer->error, 0);
+        assert_int_equal(fixture->answer->holders->len, 0);
+        assert_int_equal(fixture->answer->images->len, 5);
+        answer = g_ptr_array_index(fixture->answer->images, 0);
+        assert_int_equal(answer->verdict, IMAGE_OK);
+        assert_string_equal(answer->path, odd);
+        assert_string_equal(answer->resolved, path);
+        assert_null(answer->why);
+        answer = g_ptr_array_index(fixture->answer->images, 1);
+        assert_int_equal(answer->verdict, IMAGE_NOT_FOUND);
+        assert_null(answer->resolved);
+        assert_string_equal(answer->why, "is in none of the image directories");
+        answer = g_ptr_array_index(fixture->answer->images, 2);
+        assert_int_equal(answer->verdict, IMAGE_NOT_ALLOWED);
+        answer = g_ptr_array_index(fixture->answer->images, 3);
+        assert_string_equal(answer->why, "is not in the format qcow2");
+        answer = g_ptr_array_index(fixture->answer->images, 4);
+        assert_string_equal(answer->path, "");
+        assert_int_equal(answer->verdict, IMAGE_NOT_ALLOWED);
+}
+
+static void test_nothing_asked(void **state) {
+        Fixture *fixture = *state;
+
+        use_program(fixture, real_program);
+        ask(fixture, NULL);
+        assert_int_equal(fixture->answer->error, 0);
+        assert_int_equal(fixture->answer->images->len, 0);
+}
+
+static void test_holders(void **state) {
+        Fixture *fixture = *state;
+        const Holder *holder;
+
+        use_script(fixture, "printf 'holder\\t7\\t1000\\tX\\\\torg\\\\377\\t\\t/dev/dri/card0\\n'\n"
+                            "echo end\n");
+        ask(fixture, NULL);
+        assert_int_equal(fixture->answer->error, 0);
+        assert_int_equal(fixture->answer->holders->len, 1);
+        holder = g_ptr_array_index(fixture->answer->holders, 0);
+        assert_int_equal(holder->pid, 7);
+        assert_int_equal(holder->uid, 1000);
+        assert_string_equal(holder->command, "X\torg\357\277\275");
+        assert_string_equal(holder->unit, "");
+        assert_string_equal(holder->node, "/dev/dri/card0");
+}
+
+/* Whatever is not a whole answer is an error. */
+static void test_broken_answers(void **state) {
+        static const char *const scripts[] = {
+                "exit 0\n",
+                "echo end; exit 1\n",
+                "printf 'image\\tok\\t/x\\t\\n'\n",
+                "printf 'image\\tok\\t/x\\t\\nimage\\tok\\t/x\\t\\n'\n",
+                "printf 'image\\tperhaps\\t/x\\t\\n'; echo end\n",
+                "printf 'image\\tok\\n'; echo end\n",
+                "echo; echo nonsense; echo end\n",
+                "printf end\n",
+                "kill -9 $$\n",
+        };
+        Fixture *fixture = *state;
+        static const char *const images[] = { "x", NULL };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(scripts); i++) {
+                use_script(fixture, scripts[i]);
+                ask(fixture, images);
+                assert_int_equal(fixture->answer->error, -EIO);
+                fixture->answered = 0;
+                g_clear_pointer(&fixture->surveys, surveys_free);
+        }
+}
+
+/* Even that no helper can be started is told from the loop, and not from within the asking. */
+static void test_no_program(void **state) {
+        Fixture *fixture = *state;
+
+        use_program(fixture, fixture->program);
+        ask(fixture, NULL);
+        assert_int_equal(fixture->answer->error, -ENOENT);
+}
+
+static void test_overdue(void **state) {
+        Fixture *fixture = *state;
+        g_autofree char *fifo = g_build_filename(fixture->folder, "fifo", NULL);
+
+        assert_return_code(mkfifo(fifo, 0600), errno);
+        use_script(fixture, "read x < ${0%/*}/fifo\n");
+        ask(fixture, NULL);
+        assert_int_equal(fixture->answer->error, -ETIMEDOUT);
+}
+
+static void on_link(void *userdata, PciAddress address, const LinkFacts *link) {
+        Fixture *fixture = userdata;
+
+        assert_int_equal(address.bus, 1);
+        assert_string_equal(link->speed, "8.0 GT/s PCIe");
+        assert_int_equal(link->width, 16);
+        fixture->links++;
+        sd_event_exit(fixture->event, 0);
+}
+
+static void test_link(void **state) {
+        static const HostEvents events = { .link_read = on_link };
+        Fixture *fixture = *state;
+        PciAddress address = { .bus = 1 };
+
+        use_script(fixture, "[ \"$*\" = 'link 0000:01:00.0' ] || exit 1\n"
+                            "printf 'link\\t8.0 GT/s PCIe\\t16\\n'; echo end\n");
+        surveys_read_link(fixture->surveys, address, &events, fixture);
+        surveys_read_link(fixture->surveys, address, &events, fixture);
+        assert_int_equal(fixture->links, 0);
+        assert_return_code(sd_event_loop(fixture->event), 0);
+        assert_int_equal(fixture->links, 1);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(int argc, char *argv[]) {
+        static const struct CMUnitTest tests[] = {
+                TEST(test_images),         TEST(test_nothing_asked), TEST(test_holders),
+                TEST(test_broken_answers), TEST(test_no_program),    TEST(test_overdue),
+                TEST(test_link),
+        };
+
+        if (argc != 2)
+                return 77;
+        real_program = argv[1];
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
