@@ -83,10 +83,27 @@ static void gpu_refresh_host_driver(Gpu *gpu) {
         }
 }
 
+static const char *gpu_move_reason(const Gpu *gpu) {
+        switch (gpu->view.pending) {
+        case GPU_PENDING_BINDING:
+                return "handed over to vfio-pci";
+        case GPU_PENDING_RELEASING:
+                return "handed back to the host";
+        default:
+                return "somebody else rebound it";
+        }
+}
+
 void gpu_refresh(Manager *manager, Gpu *gpu, const char *reason) {
         const Domain *domain = manager_domain_with(manager, gpu->facts);
         const char *name = domain ? domain->facts->name : gpu->launch ? gpu->launch->name : "";
         bool ours = domain ? domain->facts->ours : gpu->launch != NULL;
+        g_autofree char *attachment = NULL;
+
+        if (domain && gpu->told_state != GPU_ATTACHED)
+                attachment = g_strdup_printf("machine %s runs with it", name);
+        else if (!domain && gpu->told_state == GPU_ATTACHED)
+                attachment = g_strdup_printf("machine %s has ended", gpu->machine_name);
 
         if (gpu->machine_is_ours != ours)
                 gpu->untold |= GPU_CHANGED_MACHINE;
@@ -95,12 +112,12 @@ void gpu_refresh(Manager *manager, Gpu *gpu, const char *reason) {
         gpu_apply(gpu,
                   gpu_observation(pci_function_on_vfio(&gpu->facts->function), domain != NULL));
         gpu_refresh_host_driver(gpu);
-        gpu_tell(manager, gpu, reason);
+        gpu_tell(manager, gpu, attachment ?: reason ?: gpu_move_reason(gpu));
 }
 
-void manager_refresh_holders(Manager *manager, const char *reason) {
+void manager_refresh_holders(Manager *manager) {
         for (guint i = 0; i < manager->gpus->len; i++)
-                gpu_refresh(manager, g_ptr_array_index(manager->gpus, i), reason);
+                gpu_refresh(manager, g_ptr_array_index(manager->gpus, i), NULL);
 }
 
 /* --- looking --- */
@@ -164,7 +181,7 @@ static void gpu_take_facts(Gpu *gpu, DeviceFacts *facts) {
         gpu->facts = facts;
 }
 
-Gpu *manager_look_at_gpu(Manager *manager, PciAddress address, const char *reason) {
+Gpu *manager_look_at_gpu(Manager *manager, PciAddress address) {
         g_autoptr(DeviceFacts) facts = NULL;
         Gpu *gpu = manager_find_gpu(manager, address);
 
@@ -179,7 +196,7 @@ Gpu *manager_look_at_gpu(Manager *manager, PciAddress address, const char *reaso
                 gpu = manager_add_gpu(manager, g_steal_pointer(&facts));
         } else
                 gpu_take_facts(gpu, g_steal_pointer(&facts));
-        gpu_refresh(manager, gpu, reason);
+        gpu_refresh(manager, gpu, NULL);
         return gpu;
 }
 
@@ -408,6 +425,7 @@ static void card_moved(void *userdata, PciAddress card, HandoverOutcome outcome,
         Gpu *gpu = manager_find_gpu(manager, card);
         g_autoptr(DeviceFacts) facts = NULL;
         bool was_binding, was_stuck;
+        const char *reason;
 
         if (!gpu)
                 return;
@@ -417,11 +435,11 @@ static void card_moved(void *userdata, PciAddress card, HandoverOutcome outcome,
         }
         /* One look and one outcome are told together: State, Driver and Pending change at once. */
         gpu_take_facts(gpu, g_steal_pointer(&facts));
+        reason = gpu_move_reason(gpu);
         was_binding = gpu->view.pending == GPU_PENDING_BINDING;
         was_stuck = gpu->view.fault == GPU_FAULT_STUCK;
         card_apply_outcome(manager, gpu, outcome, message);
-        gpu_refresh(manager, gpu,
-                    was_binding ? "handed over to vfio-pci" : "handed back to the host");
+        gpu_refresh(manager, gpu, reason);
 
         card_answer_call(manager, gpu, was_binding, outcome, message);
         if (gpu->awaited_by)
@@ -468,7 +486,7 @@ void manager_drop_gpu(Manager *manager, Gpu *gpu) {
 
 static void device_changed(void *userdata, PciAddress address) {
         Manager *manager = userdata;
-        Gpu *gpu = manager_look_at_gpu(manager, address, "the host rebound it");
+        Gpu *gpu = manager_look_at_gpu(manager, address);
 
         /* Until both worlds have been seen whole, nothing is known to be left over. */
         if (gpu && manager->begun)

@@ -250,8 +250,8 @@ static void manager_forget_domain(Manager *manager, Domain *domain) {
                 machine_refresh(manager, machine);
 }
 
-static void manager_follow_through(Manager *manager, const char *reason) {
-        manager_refresh_holders(manager, reason);
+static void manager_follow_through(Manager *manager) {
+        manager_refresh_holders(manager);
         if (manager->begun)
                 manager_settle(manager);
         manager_continue_deletes(manager);
@@ -278,7 +278,7 @@ static void domain_died(void *userdata) {
                 domain->facts->active = false;
                 manager_follow_domain(manager, domain);
         }
-        manager_follow_through(manager, "its machine has ended");
+        manager_follow_through(manager);
 }
 
 static void domain_watch(Manager *manager, Domain *domain) {
@@ -340,7 +340,7 @@ static void domain_seen(void *userdata, DomainFacts *facts) {
         Manager *manager = userdata;
 
         manager_take_domain(manager, facts);
-        manager_follow_through(manager, "its machine has changed");
+        manager_follow_through(manager);
 }
 
 static void domain_gone(void *userdata, const char *uuid) {
@@ -349,7 +349,7 @@ static void domain_gone(void *userdata, const char *uuid) {
 
         if (domain)
                 manager_lose_domain(manager, domain);
-        manager_follow_through(manager, "its machine has gone");
+        manager_follow_through(manager);
 }
 
 static bool is_among(const GPtrArray *domains, const char *uuid) {
@@ -377,7 +377,7 @@ static void domains_listed(void *userdata, GPtrArray *domains) {
                 manager_take_domain(manager, g_ptr_array_index(domains, i));
         for (guint i = manager->machines->len; i-- > 0;)
                 machine_refresh(manager, g_ptr_array_index(manager->machines, i));
-        manager_follow_through(manager, "libvirt's domains were looked at");
+        manager_follow_through(manager);
 }
 
 static void connection_changed(void *userdata) {

@@ -49,7 +49,7 @@ static const char *manager_neighbour_taker(Manager *manager, const DeviceFacts *
 
 void intake_look_at_card(Manager *manager, PciAddress address, CheckCard *ret,
                          GPtrArray *keep_facts) {
-        Gpu *gpu = manager_look_at_gpu(manager, address, "the host rebound it");
+        Gpu *gpu = manager_look_at_gpu(manager, address);
 
         *ret = (CheckCard){
                 .address = address,

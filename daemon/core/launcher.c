@@ -176,11 +176,11 @@ static void launch_undo_bind(Launch *launch) {
                         continue;
                 gpu->launch = NULL;
                 if (manager->host.ops->handing_over(manager->host.self, gpu->address)) {
-                        gpu_refresh(manager, gpu, "");
+                        gpu_refresh(manager, gpu, NULL);
                         continue;
                 }
                 gpu_apply(gpu, GPU_LET_GO);
-                gpu_refresh(manager, gpu, "");
+                gpu_refresh(manager, gpu, NULL);
                 gpu_settle(manager, gpu, true);
                 if (gpu->view.pending == GPU_PENDING_RELEASING) {
                         gpu->awaited_by = launch;
@@ -313,7 +313,7 @@ static void launch_reserve(Launch *launch) {
 
                 gpu_apply(gpu, GPU_ASK_RESERVE);
                 gpu->launch = launch;
-                gpu_refresh(launch->manager, gpu, "");
+                gpu_refresh(launch->manager, gpu, NULL);
         }
 }
 

@@ -69,11 +69,11 @@ Gpu *manager_find_gpu(Manager *manager, PciAddress address);
 
 /* Looks at the device again, makes or drops its GPU as needed, tells what changed, and starts what
  * is left to do. Returns the GPU or NULL. */
-Gpu *manager_look_at_gpu(Manager *manager, PciAddress address, const char *reason);
+Gpu *manager_look_at_gpu(Manager *manager, PciAddress address);
 void manager_drop_gpu(Manager *manager, Gpu *gpu);
 
 /* The same for what is known of who has the GPUs, without looking at any device. */
-void manager_refresh_holders(Manager *manager, const char *reason);
+void manager_refresh_holders(Manager *manager);
 
 /* One event through the rules; nobody is told yet. */
 GpuVerdict gpu_apply(Gpu *gpu, GpuEvent event);
@@ -82,7 +82,8 @@ GpuVerdict gpu_apply(Gpu *gpu, GpuEvent event);
  * State once, with @reason. */
 void gpu_tell(Manager *manager, Gpu *gpu, const char *reason);
 
-/* Who has or gets the GPU: a domain that runs with it, or the launch that reserved it. */
+/* Who has or gets the GPU: a domain that runs with it, or the launch that reserved it. @reason is
+ * told for a change of State that neither this nor a helper at work explains; NULL = none. */
 void gpu_refresh(Manager *manager, Gpu *gpu, const char *reason);
 
 /* Starts the helper that takes the card to vfio-pci for machine @uuid ("" = none). 0 or negative

@@ -242,7 +242,7 @@ static void manager_await_return(Manager *manager, Gpu *gpu, ManagerDone done, v
 }
 
 void manager_release_gpu(Manager *manager, PciAddress address, ManagerDone done, void *userdata) {
-        Gpu *gpu = manager_look_at_gpu(manager, address, "the host rebound it");
+        Gpu *gpu = manager_look_at_gpu(manager, address);
         Refusal *refusal = gpu ? release_refusal(manager, gpu) : no_such_gpu(address);
         int r;
 
@@ -263,7 +263,7 @@ void manager_release_gpu(Manager *manager, PciAddress address, ManagerDone done,
 }
 
 void manager_recover_gpu(Manager *manager, PciAddress address, ManagerDone done, void *userdata) {
-        Gpu *gpu = manager_look_at_gpu(manager, address, "the host rebound it");
+        Gpu *gpu = manager_look_at_gpu(manager, address);
 
         if (!gpu) {
                 refuse(done, userdata, no_such_gpu(address));

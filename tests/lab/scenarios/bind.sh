@@ -16,6 +16,7 @@ check "a machine with it and another card" create box "$GPU_AUDIO $GPU_VIRTIO"
 check "PowerOff" machine box PowerOff
 wait_until "the card that was bound ahead stays on vfio-pci" 30 gpu_is "$GPU_AUDIO" vfio-bound
 wait_until "the other one goes home" 30 gpu_is "$GPU_VIRTIO" host-bound
+check "Delete of the machine" machine box Delete
 systemctl restart feos-vmd
 wait_until "a restarted service remembers where it came from" 30 \
     test "$(gpu_get "$GPU_AUDIO" HostDriver)" = bochs-drm
@@ -66,8 +67,8 @@ create left "$GPU_AUDIO" > /run/left.txt 2>&1 &
 one=$!
 create right "$GPU_VIRTIO" > /run/right.txt 2>&1 &
 two=$!
-check "the first of two Creates at once" wait $one
-check "the second of two Creates at once" wait $two
+wait $one && ok "the first of two Creates at once" || not_ok "$(< /run/left.txt)"
+wait $two && ok "the second of two Creates at once" || not_ok "$(< /run/right.txt)"
 check "both run" test "$(machine_get left State) $(machine_get right State)" = "running running"
 check "Delete" machine left Delete
 check "Delete" machine right Delete

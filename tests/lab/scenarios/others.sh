@@ -19,10 +19,12 @@ denied() { # NAME DESCRIPTION COMMAND...
 
 check "anybody may list the GPUs" nobody_calls $VM1 org.feos.VM1 ListGPUs
 check "anybody may check a request" nobody_calls $VM1 org.feos.VM1 Check 'sasa{sv}' box 1 "$GPU_AUDIO" 0
-denied AccessDenied "nobody may not create" nobody_calls --allow-interactive-authorization=no \
+denied InteractiveAuthorizationRequired "nobody may not create, but could be asked" nobody_calls \
+    --allow-interactive-authorization=no $VM1 org.feos.VM1 Create 'sasa{sv}' box 1 "$GPU_AUDIO" 0
+denied AccessDenied "nobody may not create where no agent can ask" nobody_calls \
     $VM1 org.feos.VM1 Create 'sasa{sv}' box 1 "$GPU_AUDIO" 0
-denied AccessDenied "nobody may not bind" nobody_calls --allow-interactive-authorization=no \
-    "$(gpu_path "$GPU_AUDIO")" org.feos.VM1.GPU Bind
+denied InteractiveAuthorizationRequired "nobody may not bind" nobody_calls \
+    --allow-interactive-authorization=no "$(gpu_path "$GPU_AUDIO")" org.feos.VM1.GPU Bind
 check "and nothing happened" cards_are_home
 mkdir -p /etc/polkit-1/rules.d
 cat > /etc/polkit-1/rules.d/10-lab.rules << END
@@ -36,9 +38,9 @@ wait_until "a rule lets nobody bind one GPU" 20 \
     setpriv --reuid=65534 --regid=65534 --clear-groups busctl --timeout=30 call org.feos.VM1 \
     "$(gpu_path "$GPU_THIRD")" org.feos.VM1.GPU Bind
 check "it is bound" gpu_is "$GPU_THIRD" vfio-bound
-denied AccessDenied "the rule is for that GPU only" nobody_calls \
+denied InteractiveAuthorizationRequired "the rule is for that GPU only" nobody_calls \
     --allow-interactive-authorization=no "$(gpu_path "$GPU_AUDIO")" org.feos.VM1.GPU Bind
-denied AccessDenied "and for that verb only" nobody_calls \
+denied InteractiveAuthorizationRequired "and for that verb only" nobody_calls \
     --allow-interactive-authorization=no "$(gpu_path "$GPU_THIRD")" org.feos.VM1.GPU Release
 systemctl mask --runtime --now polkit > /dev/null 2>&1
 check "root is let also without polkitd" gpu "$GPU_THIRD" Release
