@@ -40,7 +40,6 @@ static void add_function(UMockdevTestbed *testbed, const char *address, const ch
                 testbed, "pci", address, NULL, "class", class, "vendor", "0x10de", "device",
                 "0x1eb8", "subsystem_vendor", "0x10de", "subsystem_device", "0x12a2", "numa_node",
                 "1", NULL, NULL);
-        g_autofree char *at = NULL;
 
         assert_non_null(path);
         if (driver) {

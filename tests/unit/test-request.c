@@ -14,7 +14,7 @@ static Request *request_with(const char *key, RequestValue value, GPtrArray *fin
 
 static void assert_option(const char *key, RequestValue value, bool good) {
         g_autoptr(GPtrArray) findings = findings_new();
-        g_autoptr(Request) request = request_with(key, value, findings);
+        g_autoptr(Request) request G_GNUC_UNUSED = request_with(key, value, findings);
         const Refusal *error = findings_first_error(findings);
 
         if (good) {
@@ -38,7 +38,7 @@ static void names_are_bounded(void **state) {
                 assert_true(machine_name_is_valid(good[i]));
         for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
                 g_autoptr(GPtrArray) findings = findings_new();
-                g_autoptr(Request) request = request_new(bad[i], NULL, findings);
+                g_autoptr(Request) request G_GNUC_UNUSED = request_new(bad[i], NULL, findings);
 
                 assert_false(machine_name_is_valid(bad[i]));
                 assert_int_equal(findings_first_error(findings)->code, REFUSAL_INVALID_NAME);
@@ -65,7 +65,7 @@ static void the_same_gpu_twice_is_refused_also_once_short_and_once_long(void **s
 
         for (size_t i = 0; i < G_N_ELEMENTS(pairs); i++) {
                 g_autoptr(GPtrArray) findings = findings_new();
-                g_autoptr(Request) request = request_new("box", pairs[i], findings);
+                g_autoptr(Request) request G_GNUC_UNUSED = request_new("box", pairs[i], findings);
 
                 assert_int_equal(findings_first_error(findings)->code, REFUSAL_INVALID_OPTION);
         }

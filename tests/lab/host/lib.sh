@@ -122,7 +122,7 @@ guest_do() {
     terminal=$(virsh ttyconsole "$1")
     exec {guest_fd}<> "${terminal//$'\n'/}"
     printf '%s\n' "$2" >&"$guest_fd"
-    while IFS= read -r -t 20 -u "$guest_fd" line; do
+    while IFS= read -r -t 20 -u "$guest_fd" line 2> /dev/null; do
         line=${line%$'\r'}
         [[ $line != 'GUEST done '* ]] || break
         printf '%s\n' "$line"

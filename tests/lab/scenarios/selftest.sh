@@ -95,13 +95,3 @@ done
 wait_until "bochs-drm drives the first card again" 20 driver_is "$GPU_AUDIO" bochs-drm
 wait_until "snd_hda_intel drives its companion again" 20 driver_is "$GPU_AUDIO_COMPANION" snd_hda_intel
 wait_until "virtio-pci drives the virtio card again" 20 driver_is "$GPU_VIRTIO" virtio-pci
-
-# --- Hot plug, through the QEMU around us ---
-
-there() { [[ -e /sys/bus/pci/devices/$1 ]]; }
-gone() { ! there "$1"; }
-check "a card is plugged in" qmp device_add \
-    '{"driver":"bochs-display","id":"gpu_hotplug","bus":"rp_hotplug"}'
-wait_until "bochs-drm drives it" 30 driver_is "$GPU_HOTPLUG" bochs-drm
-check "the third card is pulled" qmp device_del '{"id":"gpu_third"}'
-wait_until "the third card is gone" 30 gone "$GPU_THIRD"
