@@ -193,6 +193,8 @@ create() {
     read -ra gpus <<< "$2"
     shift 2
     local options=("${GUEST_OPTIONS[@]}" "$@")
+    # What an earlier machine of that name said is not this one's.
+    [[ ! -e $(guest_console "$name") ]] || : > "$(guest_console "$name")"
     vm1 Create 'sasa{sv}' "$name" ${#gpus[@]} "${gpus[@]}" \
         $((${#options[@]} / 3)) "${options[@]}"
 }
