@@ -100,7 +100,14 @@ void pending_done(void *userdata, const Refusal *refusal) {
         pending_send(pending, reply, r);
 }
 
-static int append_findings(sd_bus_message *reply, const GPtrArray *findings) {
+/* What another user's processes do is told to those who may call ListHolders. */
+static const char *finding_message(const Refusal *finding, uid_t uid) {
+        return finding->code == REFUSAL_GPU_BUSY && uid != 0
+                       ? "Processes of the host have the GPU open."
+                       : finding->message;
+}
+
+static int append_findings(sd_bus_message *reply, const GPtrArray *findings, uid_t uid) {
         int r;
 
         r = sd_bus_message_open_container(reply, 'a', "(sssss)");
@@ -112,7 +119,7 @@ static int append_findings(sd_bus_message *reply, const GPtrArray *findings) {
                         r = append_texts(reply,
                                          finding->severity == SEVERITY_ERROR ? "error" : "warning",
                                          refusal_code_to_string(finding->code), finding->subject,
-                                         finding->message, finding->remedy, NULL);
+                                         finding_message(finding, uid), finding->remedy, NULL);
                 if (r >= 0)
                         r = sd_bus_message_close_container(reply);
         }
@@ -126,7 +133,7 @@ void pending_checked(void *userdata, const GPtrArray *findings) {
 
         r = sd_bus_message_new_method_return(pending->message, &reply);
         if (r >= 0)
-                r = append_findings(reply, findings);
+                r = append_findings(reply, findings, pending->uid);
         pending_send(pending, reply, r);
 }
 

@@ -78,11 +78,11 @@ static int read_options(sd_bus_message *m, Request *request, GPtrArray *findings
                 if (g_hash_table_add(seen, (char *)key))
                         r = read_option(m, key, request, findings);
                 else {
-                        g_autofree char *shown = g_strescape(key, NULL);
+                        g_autofree char *shown = refusal_show(key);
 
                         findings_error(findings, REFUSAL_INVALID_OPTION, shown,
                                        "Send each option once.",
-                                       "Option \"%.64s\" is given more than once.", shown);
+                                       "Option \"%s\" is given more than once.", shown);
                         r = sd_bus_message_skip(m, "v");
                 }
                 if (r >= 0)

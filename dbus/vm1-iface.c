@@ -27,7 +27,7 @@ static int method_create(sd_bus_message *m, void *userdata, sd_bus_error *error)
         if (first)
                 return error_set_refusal(error, first);
 
-        gpus = request_gpus_to_string(request);
+        gpus = addresses_to_string(request->gpus);
         r = pending_begin(
                 bus, m, ACTION_CREATE,
                 &(AuthorizeDetails){ .machine = request->name, .gpus = gpus, .verb = "Create" },
@@ -153,7 +153,6 @@ static char *quote(const char *text) {
 static int method_get_gpu(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         g_autoptr(Refusal) refusal = NULL;
         g_autofree char *path = NULL;
-        char printed[PCI_ADDRESS_BUFFER];
         PciAddress address;
         Bus *bus = userdata;
         const char *text;
@@ -171,13 +170,9 @@ static int method_get_gpu(sd_bus_message *m, void *userdata, sd_bus_error *error
                                       "%s is not a PCI address.", shown);
                 return error_set_refusal(error, refusal);
         }
-        if (!manager_gpu(bus->manager, address)) {
-                pci_address_print(address, printed);
-                refusal =
-                        refusal_new(REFUSAL_NO_SUCH_GPU, printed, "ListGPUs shows those there are.",
-                                    "There is no GPU %s.", printed);
+        refusal = manager_why_no_gpu(bus->manager, address);
+        if (refusal)
                 return error_set_refusal(error, refusal);
-        }
         path = path_of_gpu(address);
         return reply_path(m, path, error);
 }

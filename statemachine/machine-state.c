@@ -34,6 +34,7 @@ static const MachineState then[_MACHINE_EVENT_MAX][_MACHINE_STATE_MAX] = {
         [MACHINE_ASK_POWER_OFF] = { REFUSED, REFUSED, STOPPING, STOPPING, STOPPING, REFUSED,
                                     REFUSED },
         [MACHINE_ASK_DELETE] = { CREATED, REFUSED, STOPPING, STOPPING, STOPPING, STOPPED, CRASHED },
+        [MACHINE_STARTED] = { CREATED, RUNNING, RUNNING, PAUSED, STOPPING, STOPPED, CRASHED },
         [MACHINE_START_FAILED] = { CREATED, STOPPED, RUNNING, PAUSED, STOPPING, STOPPED, CRASHED },
         [MACHINE_STOP_FAILED] = { CREATED, STARTING, RUNNING, PAUSED, RUNNING, STOPPED, CRASHED },
 };
@@ -92,6 +93,7 @@ const char *machine_event_to_string(MachineEvent event) {
                 [MACHINE_ASK_SHUTDOWN] = "ask-shutdown",
                 [MACHINE_ASK_POWER_OFF] = "ask-power-off",
                 [MACHINE_ASK_DELETE] = "ask-delete",
+                [MACHINE_STARTED] = "started",
                 [MACHINE_START_FAILED] = "start-failed",
                 [MACHINE_STOP_FAILED] = "stop-failed",
         };

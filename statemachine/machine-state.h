@@ -29,6 +29,7 @@ typedef enum MachineEvent {
         MACHINE_ASK_POWER_OFF,
         MACHINE_ASK_DELETE,
         /* Completions. */
+        MACHINE_STARTED, /* whatever was seen meanwhile: what follows is seen again */
         MACHINE_START_FAILED,
         MACHINE_STOP_FAILED, /* libvirt refused to press the button or to pull the plug */
         _MACHINE_EVENT_MAX,

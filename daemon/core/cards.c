@@ -1,206 +1,9 @@
-/* The manager's GPUs: looking at them, telling what changed, and moving cards there and back. Where
- * a card has to go in the end stands in its record; this file starts whatever is left to do about
- * it, and never while a QEMU may still have the card. */
+/* Moving cards there and back. Where a card has to go in the end stands in its record; this file
+ * starts whatever is left to do about it, and never while a QEMU may still have the card. */
 #include "core/manager-private.h"
 
 #include <errno.h>
 #include <string.h>
-
-static void set_text(char **field, const char *value, Gpu *gpu, GpuChange change) {
-        if (g_str_equal(*field, value))
-                return;
-        g_free(*field);
-        *field = g_strdup(value);
-        gpu->untold |= change;
-}
-
-GpuVerdict gpu_apply(Gpu *gpu, GpuEvent event) {
-        GpuView before = gpu->view;
-        GpuVerdict verdict = gpu_step(&before, event, &gpu->view);
-
-        if (gpu->view.state != before.state)
-                gpu->untold |= GPU_CHANGED_STATE;
-        if (gpu->view.pending != before.pending)
-                gpu->untold |= GPU_CHANGED_PENDING;
-        if (gpu->view.fault != before.fault)
-                gpu->untold |= GPU_CHANGED_FAULT;
-        if (gpu->view.fault == GPU_FAULT_NONE)
-                set_text(&gpu->fault_message, "", gpu, GPU_CHANGED_FAULT);
-        return verdict;
-}
-
-void gpu_tell(Manager *manager, Gpu *gpu, const char *reason) {
-        GpuState old = gpu->told_state;
-        unsigned untold = gpu->untold;
-
-        gpu->untold = 0;
-        gpu->told_state = gpu->view.state;
-        if (untold != 0 && manager->observer.gpu_changed)
-                manager->observer.gpu_changed(manager->observer_data, gpu, untold);
-        if (old != gpu->view.state && manager->observer.gpu_state_changed)
-                manager->observer.gpu_state_changed(manager->observer_data, gpu, old, reason);
-}
-
-Gpu *manager_find_gpu(Manager *manager, PciAddress address) {
-        for (guint i = 0; i < manager->gpus->len; i++) {
-                Gpu *gpu = g_ptr_array_index(manager->gpus, i);
-
-                if (pci_address_equal(gpu->address, address))
-                        return gpu;
-        }
-        return NULL;
-}
-
-bool gpu_wholly_on_vfio(const Gpu *gpu) {
-        if (!pci_function_on_vfio(&gpu->facts->function))
-                return false;
-        for (guint i = 0; i < gpu->facts->companions->len; i++)
-                if (!pci_function_on_vfio(&g_array_index(gpu->facts->companions, PciFunction, i)))
-                        return false;
-        return true;
-}
-
-bool gpu_owes_return(const Gpu *gpu, const char *uuid) {
-        return gpu->record && g_str_equal(gpu->record->machine_uuid, uuid) &&
-               gpu->view.fault == GPU_FAULT_NONE;
-}
-
-/* --- who has it --- */
-
-static void gpu_refresh_host_driver(Gpu *gpu) {
-        const char *driver = gpu->facts->function.driver;
-
-        if (!pci_function_on_vfio(&gpu->facts->function)) {
-                /* Between two drivers there is none; what it returns to does not change by that. */
-                if (driver[0] || gpu->view.pending == GPU_PENDING_NONE)
-                        set_text(&gpu->host_driver, driver, gpu, GPU_CHANGED_HOST_DRIVER);
-        } else if (gpu->record && gpu->record->origins->len > 0) {
-                const FunctionOrigin *origin =
-                        &g_array_index(gpu->record->origins, FunctionOrigin, 0);
-
-                if (!g_str_equal(origin->driver, "vfio-pci"))
-                        set_text(&gpu->host_driver, origin->driver, gpu, GPU_CHANGED_HOST_DRIVER);
-        }
-}
-
-static const char *gpu_move_reason(const Gpu *gpu) {
-        switch (gpu->view.pending) {
-        case GPU_PENDING_BINDING:
-                return "handed over to vfio-pci";
-        case GPU_PENDING_RELEASING:
-                return "handed back to the host";
-        default:
-                return "somebody else rebound it";
-        }
-}
-
-void gpu_refresh(Manager *manager, Gpu *gpu, const char *reason) {
-        const Domain *domain = manager_domain_with(manager, gpu->facts);
-        const char *name = domain ? domain->facts->name : gpu->launch ? gpu->launch->name : "";
-        bool ours = domain ? domain->facts->ours : gpu->launch != NULL;
-        g_autofree char *attachment = NULL;
-
-        if (domain && gpu->told_state != GPU_ATTACHED)
-                attachment = g_strdup_printf("machine %s runs with it", name);
-        else if (!domain && gpu->told_state == GPU_ATTACHED)
-                attachment = g_strdup_printf("machine %s has ended", gpu->machine_name);
-
-        if (gpu->machine_is_ours != ours)
-                gpu->untold |= GPU_CHANGED_MACHINE;
-        gpu->machine_is_ours = ours;
-        set_text(&gpu->machine_name, name, gpu, GPU_CHANGED_MACHINE);
-        gpu_apply(gpu,
-                  gpu_observation(pci_function_on_vfio(&gpu->facts->function), domain != NULL));
-        gpu_refresh_host_driver(gpu);
-        gpu_tell(manager, gpu, attachment ?: reason ?: gpu_move_reason(gpu));
-}
-
-void manager_refresh_holders(Manager *manager) {
-        for (guint i = 0; i < manager->gpus->len; i++)
-                gpu_refresh(manager, g_ptr_array_index(manager->gpus, i), NULL);
-}
-
-/* --- looking --- */
-
-static int gpu_order(const void *a, const void *b) {
-        const Gpu *const *x = a, *const *y = b;
-
-        return pci_address_compare((*x)->address, (*y)->address);
-}
-
-static CardRecord *manager_adopt_orphan(Manager *manager, PciAddress address) {
-        for (guint i = 0; i < manager->orphans->len; i++) {
-                CardRecord *record = g_ptr_array_index(manager->orphans, i);
-
-                if (pci_address_equal(record->card, address))
-                        return g_ptr_array_steal_index(manager->orphans, i);
-        }
-        return NULL;
-}
-
-static Gpu *manager_add_gpu(Manager *manager, DeviceFacts *facts) {
-        Gpu *gpu = gpu_new(facts);
-
-        gpu->record = manager_adopt_orphan(manager, gpu->address);
-        gpu->recorded = gpu->record != NULL;
-        gpu_apply(gpu, gpu_observation(pci_function_on_vfio(&facts->function),
-                                       manager_domain_with(manager, facts) != NULL));
-        gpu->told_state = gpu->view.state;
-        gpu_refresh_host_driver(gpu);
-        g_ptr_array_add(manager->gpus, gpu);
-        g_ptr_array_sort(manager->gpus, gpu_order);
-        gpu->untold = 0;
-        if (manager->observer.gpu_added)
-                manager->observer.gpu_added(manager->observer_data, gpu);
-        manager->host.ops->read_link(manager->host.self, gpu->address);
-        return gpu;
-}
-
-static bool same_functions(const GArray *a, const GArray *b) {
-        if (a->len != b->len)
-                return false;
-        for (guint i = 0; i < a->len; i++)
-                if (!pci_address_equal(g_array_index(a, PciFunction, i).address,
-                                       g_array_index(b, PciFunction, i).address))
-                        return false;
-        return true;
-}
-
-static void gpu_take_facts(Gpu *gpu, DeviceFacts *facts) {
-        const DeviceFacts *old = gpu->facts;
-
-        if (!g_str_equal(old->function.driver, facts->function.driver))
-                gpu->untold |= GPU_CHANGED_DRIVER;
-        if (old->iommu_group != facts->iommu_group || old->numa_node != facts->numa_node ||
-            old->boot_display != facts->boot_display ||
-            !same_functions(old->companions, facts->companions) ||
-            !g_strv_equal((const char *const *)old->reset_methods,
-                          (const char *const *)facts->reset_methods))
-                gpu->untold |= GPU_CHANGED_FACTS;
-        device_facts_free(gpu->facts);
-        gpu->facts = facts;
-}
-
-Gpu *manager_look_at_gpu(Manager *manager, PciAddress address) {
-        g_autoptr(DeviceFacts) facts = NULL;
-        Gpu *gpu = manager_find_gpu(manager, address);
-
-        if (manager->host.ops->look(manager->host.self, address, &facts) < 0) {
-                if (gpu)
-                        manager_drop_gpu(manager, gpu);
-                return NULL;
-        }
-        if (!gpu) {
-                if (!device_facts_lead_card(facts) || facts->function.virtual_function)
-                        return NULL;
-                gpu = manager_add_gpu(manager, g_steal_pointer(&facts));
-        } else
-                gpu_take_facts(gpu, g_steal_pointer(&facts));
-        gpu_refresh(manager, gpu, NULL);
-        return gpu;
-}
-
-/* --- moving --- */
 
 static int gpu_write_record(Manager *manager, Gpu *gpu) {
         int r = manager->host.ops->ledger_write(manager->host.self, gpu->record);
@@ -265,18 +68,27 @@ static int card_origins(void *userdata, PciAddress card, const GArray *origins) 
         return gpu_write_record(manager, gpu);
 }
 
-int gpu_want_on_host(Manager *manager, Gpu *gpu) {
+int gpu_want_on_host(Manager *manager, Gpu *gpu, bool any_host_driver) {
+        g_autoptr(CardRecord) before = gpu->record ? card_record_copy(gpu->record) : NULL;
+        int r;
+
         if (!gpu->record)
                 gpu->record = gpu_make_record(gpu);
         gpu->record->return_to_host = true;
+        gpu->record->any_host_driver = any_host_driver;
         gpu->record->machine_uuid[0] = '\0';
-        return gpu_write_record(manager, gpu);
+        r = gpu_write_record(manager, gpu);
+        if (r < 0) {
+                card_record_free(gpu->record);
+                gpu->record = g_steal_pointer(&before);
+        }
+        return r;
 }
 
 static void gpu_fail(Gpu *gpu, GpuEvent event, const char *message) {
         gpu_apply(gpu, event);
         if (gpu->view.fault != GPU_FAULT_NONE)
-                set_text(&gpu->fault_message, message ?: "", gpu, GPU_CHANGED_FAULT);
+                gpu_set_text(&gpu->fault_message, message ?: "", gpu, GPU_CHANGED_FAULT);
 }
 
 static bool gpu_partly_on_vfio(const Gpu *gpu) {
@@ -339,6 +151,9 @@ void gpu_settle(Manager *manager, Gpu *gpu, bool despite_fault) {
 }
 
 void manager_settle(Manager *manager) {
+        /* Until both worlds have been seen whole, nothing is known to be left over. */
+        if (!manager_has_looked(manager))
+                return;
         for (guint i = 0; i < manager->gpus->len; i++)
                 gpu_settle(manager, g_ptr_array_index(manager->gpus, i), false);
 }
@@ -383,7 +198,7 @@ static void card_answer_call(Manager *manager, Gpu *gpu, bool was_binding, Hando
                 if (outcome != HANDOVER_DONE && !call->failure)
                         call->failure = card_refusal(gpu->address, outcome, message);
                 if (was_binding && outcome != HANDOVER_DONE && gpu->recorded)
-                        gpu_want_on_host(manager, gpu);
+                        gpu_want_on_host(manager, gpu, false);
                 if (was_binding && outcome == HANDOVER_FAILED) {
                         gpu_settle(manager, gpu, true);
                         if (gpu->view.pending == GPU_PENDING_RELEASING)
@@ -426,15 +241,18 @@ static void card_moved(void *userdata, PciAddress card, HandoverOutcome outcome,
         g_autoptr(DeviceFacts) facts = NULL;
         bool was_binding, was_stuck;
         const char *reason;
+        int r;
 
         if (!gpu)
                 return;
-        if (manager->host.ops->look(manager->host.self, card, &facts) < 0) {
+        r = manager->host.ops->look(manager->host.self, card, &facts);
+        if (r == -ENODEV) {
                 manager_drop_gpu(manager, gpu);
                 return;
         }
         /* One look and one outcome are told together: State, Driver and Pending change at once. */
-        gpu_take_facts(gpu, g_steal_pointer(&facts));
+        if (r >= 0)
+                gpu_take_facts(gpu, g_steal_pointer(&facts));
         reason = gpu_move_reason(gpu);
         was_binding = gpu->view.pending == GPU_PENDING_BINDING;
         was_stuck = gpu->view.fault == GPU_FAULT_STUCK;
@@ -486,11 +304,20 @@ void manager_drop_gpu(Manager *manager, Gpu *gpu) {
 
 static void device_changed(void *userdata, PciAddress address) {
         Manager *manager = userdata;
-        Gpu *gpu = manager_look_at_gpu(manager, address);
+        Gpu *gpu = manager_find_gpu(manager, address);
+        g_autofree char *driver = gpu ? g_strdup(gpu->facts->function.driver) : NULL;
+        bool driver_changed;
 
-        /* Until both worlds have been seen whole, nothing is known to be left over. */
-        if (gpu && manager->begun)
-                gpu_settle(manager, gpu, false);
+        gpu = manager_look_at_gpu(manager, address);
+        if (!gpu)
+                return;
+        driver_changed = driver && !g_str_equal(driver, gpu->facts->function.driver);
+        /* What the kernel had refused somebody has done: perhaps the cause is gone. */
+        if (manager_has_looked(manager))
+                gpu_settle(manager, gpu,
+                           driver_changed && gpu->view.fault == GPU_FAULT_HANDOVER_FAILED);
+        if (driver_changed)
+                manager->host.ops->read_link(manager->host.self, address);
 }
 
 static void device_removed(void *userdata, PciAddress address) {
@@ -514,7 +341,7 @@ static void manager_undo_half_binds(Manager *manager) {
                 Gpu *gpu = g_ptr_array_index(manager->gpus, i);
 
                 if (gpu->record && !gpu->record->machine_uuid[0] && !gpu_wholly_on_vfio(gpu))
-                        gpu_want_on_host(manager, gpu);
+                        gpu_want_on_host(manager, gpu, gpu->record->any_host_driver);
         }
 }
 
@@ -545,7 +372,7 @@ static void link_read(void *userdata, PciAddress address, const LinkFacts *link)
 
         if (!gpu)
                 return;
-        set_text(&gpu->link_speed, link->speed, gpu, GPU_CHANGED_LINK);
+        gpu_set_text(&gpu->link_speed, link->speed, gpu, GPU_CHANGED_LINK);
         if (gpu->link_width != link->width)
                 gpu->untold |= GPU_CHANGED_LINK;
         gpu->link_width = link->width;

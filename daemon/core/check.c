@@ -18,9 +18,11 @@ bool device_facts_lead_card(const DeviceFacts *facts) {
         return true;
 }
 
-/* Whether the device is a GPU that could ever be given away whole. */
-static bool check_identity(const CheckCard *card, const char *shown, GPtrArray *findings) {
+bool check_identity(const CheckCard *card, GPtrArray *findings) {
         const PciFunction *function;
+        char shown[PCI_ADDRESS_BUFFER];
+
+        pci_address_print(card->address, shown);
 
         if (!card->facts) {
                 findings_error(findings, REFUSAL_NO_SUCH_GPU, shown,
@@ -157,7 +159,7 @@ void check_card(const CheckFacts *facts, const CheckCard *card, bool allow_boot_
         char shown[PCI_ADDRESS_BUFFER];
 
         pci_address_print(card->address, shown);
-        if (!check_identity(card, shown, findings))
+        if (!check_identity(card, findings))
                 return;
         check_claims(card, shown, findings);
         check_group(facts, card, shown, findings);
@@ -225,18 +227,21 @@ static void check_images(const CheckFacts *facts, GPtrArray *findings) {
 }
 
 void check_survey(const CheckFacts *facts, GPtrArray *findings) {
+        /* What is not known stands in the way as if it were so. */
+        RefusalCode unknown = facts->cards->len > 0 ? REFUSAL_GPU_BUSY : REFUSAL_IMAGE_NOT_FOUND;
+
         if (!facts->survey)
                 return;
         if (facts->survey->error == -ETIMEDOUT)
                 findings_error(
-                        findings, REFUSAL_GPU_BUSY, "host",
+                        findings, unknown, "host",
                         "See whether the image directories' file systems answer, and whether "
                         "processes hang.",
                         "The host did not answer in time which processes hold the GPUs, or "
                         "about the images.");
         else if (facts->survey->error < 0)
                 findings_error(
-                        findings, REFUSAL_GPU_BUSY, "host",
+                        findings, unknown, "host",
                         "The service's journal says more: journalctl -u feos-vmd",
                         "The host could not be asked which processes hold the GPUs, or about "
                         "the images.");

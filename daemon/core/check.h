@@ -28,6 +28,9 @@ typedef struct CheckFacts {
         const SurveyAnswer *survey; /* NULL = nothing was asked */
 } CheckFacts;
 
+/* Whether the device is a GPU that could ever be given away whole. */
+bool check_identity(const CheckCard *card, GPtrArray *findings);
+
 /* Whether the card can be moved to vfio-pci and given away; adds what stands in the way. */
 void check_card(const CheckFacts *facts, const CheckCard *card, bool allow_boot_display,
                 GPtrArray *findings);

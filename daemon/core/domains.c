@@ -6,18 +6,20 @@
 #include "core/manager-private.h"
 
 #include <string.h>
+#include <unistd.h>
 
 void domain_free(Domain *domain) {
         domain_facts_free(domain->facts);
         g_free(domain);
 }
 
-static Domain *manager_find_domain(Manager *manager, const char *uuid) {
+Domain *manager_find_domain(Manager *manager, const char *uuid) {
         return g_hash_table_lookup(manager->domains, uuid);
 }
 
 static bool domain_may_live(const Domain *domain) {
-        return domain->facts->active || domain->process_lives;
+        return domain->facts->active || domain->process_lives ||
+               (domain->start_asked && !domain->process_died);
 }
 
 bool manager_domain_may_live(Manager *manager, const char *uuid) {
@@ -134,7 +136,7 @@ static MachineEvent domain_observation(const Domain *domain, const char **ret_re
 
         *ret_reason = "";
         if (!domain_may_live(domain)) {
-                if (facts->first_start != FIRST_START_DONE)
+                if (facts->first_start != FIRST_START_DONE && !domain->has_run)
                         return MACHINE_SEEN_NEVER_STARTED;
                 *ret_reason = off_reason_to_string(facts->off_reason);
                 return facts->off_reason == DOMAIN_OFF_CRASHED ? MACHINE_SEEN_CRASHED
@@ -217,24 +219,79 @@ static bool manager_launches(Manager *manager, const char *uuid) {
         return false;
 }
 
+static void manager_follow_domain(Manager *manager, Domain *domain);
+
+static void domain_undefined(void *userdata, const Refusal *refusal) {
+        Call *call = userdata;
+        Manager *manager = call->manager;
+        Domain *domain = manager_find_domain(manager, call->uuid);
+
+        g_ptr_array_remove_fast(manager->undefines, call);
+        if (refusal && domain) {
+                domain->undefine_refused = true;
+                manager_follow_domain(manager, domain);
+        }
+}
+
+static void domain_undefine(Manager *manager, Domain *domain) {
+        Call *call;
+
+        if (domain->undefine_asked)
+                return;
+        domain->undefine_asked = true;
+        call = g_new0(Call, 1);
+        call->manager = manager;
+        g_strlcpy(call->uuid, domain->facts->uuid, sizeof(call->uuid));
+        g_ptr_array_add(manager->undefines, call);
+        manager->hypervisor.ops->act(manager->hypervisor.self, HYPERVISOR_UNDEFINE, call->uuid,
+                                     domain_undefined, call);
+}
+
 static void nobody_waits(void *userdata, const Refusal *refusal) {
+}
+
+void manager_condemn(Manager *manager, const char *uuid, bool forget) {
+        g_hash_table_insert(manager->condemned, g_strdup(uuid), GINT_TO_POINTER(forget));
+        manager->hypervisor.ops->look(manager->hypervisor.self, uuid);
+}
+
+/* Undoes what a failed launch may have left in libvirt. Returns whether the domain is to be
+ * nobody's machine. */
+static bool manager_carry_out(Manager *manager, Domain *domain) {
+        void *forget;
+
+        if (!g_hash_table_lookup_extended(manager->condemned, domain->facts->uuid, NULL, &forget))
+                return false;
+        if (domain->facts->active)
+                manager->hypervisor.ops->act(manager->hypervisor.self, HYPERVISOR_DESTROY,
+                                             domain->facts->uuid, nobody_waits, NULL);
+        else if (!domain_may_live(domain) && forget && !domain->undefine_refused)
+                domain_undefine(manager, domain);
+        else if (!domain_may_live(domain) && !forget)
+                g_hash_table_remove(manager->condemned, domain->facts->uuid);
+        return forget && !domain->undefine_refused;
 }
 
 static void manager_follow_domain(Manager *manager, Domain *domain) {
         const DomainFacts *facts = domain->facts;
         Machine *machine;
 
-        if (!facts->ours)
+        if (!facts->ours || manager_carry_out(manager, domain))
                 return;
         /* A Create that a crash of the daemon, or of libvirt, cut short before the first start was
          * answered with an error or not at all: the machine is not to stay. */
         if (facts->first_start == FIRST_START_PENDING && !domain_may_live(domain) &&
+            !domain->has_run && !domain->undefine_refused &&
             !manager_launches(manager, facts->uuid)) {
-                manager->hypervisor.ops->act(manager->hypervisor.self, HYPERVISOR_UNDEFINE,
-                                             facts->uuid, nobody_waits, NULL);
+                domain_undefine(manager, domain);
                 return;
         }
         machine = manager_find_machine(manager, facts->uuid);
+        if (machine && !g_str_equal(machine->name, facts->name)) {
+                /* virsh domrename: the object's path is its name. */
+                manager_remove_machine(manager, machine);
+                machine = NULL;
+        }
         if (machine)
                 machine_refresh(manager, machine);
         else
@@ -245,6 +302,7 @@ static void manager_forget_domain(Manager *manager, Domain *domain) {
         g_autofree char *uuid = g_strdup(domain->facts->uuid);
         Machine *machine = manager_find_machine(manager, uuid);
 
+        g_hash_table_remove(manager->condemned, uuid);
         g_hash_table_remove(manager->domains, uuid);
         if (machine)
                 machine_refresh(manager, machine);
@@ -252,8 +310,7 @@ static void manager_forget_domain(Manager *manager, Domain *domain) {
 
 static void manager_follow_through(Manager *manager) {
         manager_refresh_holders(manager);
-        if (manager->begun)
-                manager_settle(manager);
+        manager_settle(manager);
         manager_continue_deletes(manager);
 }
 
@@ -290,6 +347,9 @@ static void domain_watch(Manager *manager, Domain *domain) {
                                                          domain_died, domain);
         domain->process_lives = domain->watch != 0;
         domain->process_died = false;
+        /* The watch has a descriptor of its own: one a machine is enough. */
+        close(facts->pidfd);
+        facts->pidfd = -1;
 }
 
 /* Takes what is in @facts and leaves it empty, but valid to free. */
@@ -313,15 +373,23 @@ static void manager_take_domain(Manager *manager, DomainFacts *facts) {
                         machine_apply(manager, machine, MACHINE_SEEN_OFF, "");
         }
         if (facts->pid == 0 && old_pid != 0) {
+                GArray *live = domain->facts->hostdevs;
+
+                /* libvirt is through with it, and told what it would have next time; its QEMU still
+                 * has what it had. */
                 facts->pid = old_pid;
-                facts->pidfd = domain->facts->pidfd;
-                domain->facts->pidfd = -1;
+                domain->facts->hostdevs = facts->hostdevs;
+                facts->hostdevs = live;
         }
 
         DomainFacts before = *domain->facts;
         *domain->facts = *facts;
         *facts = before;
         domain->gone = false;
+        if (domain->facts->active) {
+                domain->has_run = true;
+                domain->start_asked = false;
+        }
         if (domain->facts->pidfd >= 0 && domain->facts->pid != old_pid)
                 domain_watch(manager, domain);
         manager_follow_domain(manager, domain);
@@ -362,11 +430,23 @@ static bool is_among(const GPtrArray *domains, const char *uuid) {
         return false;
 }
 
+/* A start that libvirt was asked for before it went has happened or will not. */
+static void manager_forget_starts(Manager *manager) {
+        GHashTableIter iter;
+        Domain *domain;
+
+        g_hash_table_iter_init(&iter, manager->domains);
+        while (g_hash_table_iter_next(&iter, NULL, (void **)&domain))
+                if (!manager_launches(manager, domain->facts->uuid))
+                        domain->start_asked = false;
+}
+
 static void domains_listed(void *userdata, GPtrArray *domains) {
         Manager *manager = userdata;
         g_autoptr(GList) known = g_hash_table_get_values(manager->domains);
 
         manager->domains_known = true;
+        manager_forget_starts(manager);
         for (GList *l = known; l; l = l->next) {
                 Domain *domain = l->data;
 

@@ -59,6 +59,7 @@ CardRecord *card_record_copy(const CardRecord *record) {
         g_array_append_vals(copy->origins, record->origins->data, record->origins->len);
         memcpy(copy->machine_uuid, record->machine_uuid, sizeof copy->machine_uuid);
         copy->return_to_host = record->return_to_host;
+        copy->any_host_driver = record->any_host_driver;
         return copy;
 }
 

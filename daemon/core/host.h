@@ -60,8 +60,8 @@ typedef struct FunctionOrigin {
         PciAddress address;
         char driver[64];          /* "" = no driver */
         char driver_override[64]; /* "" = none was set */
-        bool known;               /* read by a helper before the function was touched. False: nobody
-                                   * knows where it came from, and any host driver is right */
+        bool known;               /* read by a helper before the function was touched. False: the
+                                   * driver is as it was last seen, the override nobody knows */
 } FunctionOrigin;
 
 /* The ledger's entry for one card. It is written before the card is touched and removed when the
@@ -72,6 +72,8 @@ typedef struct CardRecord {
         char machine_uuid[37]; /* who it was taken for; "" = Bind, ahead of any machine */
         bool return_to_host;   /* when that machine ends: to the host drivers, else stay on vfio-pci
                                 */
+        bool any_host_driver;  /* an explicit Release of a card that somebody else had put on
+                                * vfio-pci: any host driver will do */
 } CardRecord;
 
 CardRecord *card_record_new(PciAddress card);
@@ -114,6 +116,7 @@ typedef struct ImageAnswer {
         ImageVerdict verdict;
         char *path;     /* as asked */
         char *resolved; /* absolute, free of symlinks; NULL unless the verdict is ok */
+        bool block;     /* that is a block device; else a regular file */
         char *why;      /* a clause that continues "The image … ", NULL when the verdict is ok */
 } ImageAnswer;
 
@@ -170,11 +173,12 @@ typedef struct Host Host;
 /* The functions that a host offers; @self is its own. */
 typedef struct HostOps {
         void (*facts)(void *self, HostFacts *ret);
-        /* Fresh facts of any PCI device. 0 and new facts (device_facts_free()), or -ENODEV when
-         * there is no such device. */
+        /* Fresh facts of any PCI device. 0 and new facts (device_facts_free()), -ENODEV when there
+         * is no such device, or another negative errno (-EMFILE, -ENOMEM) when they could not be
+         * read: then nothing is known of the device, not even whether it is there. */
         int (*look)(void *self, PciAddress address, DeviceFacts **ret);
         /* Asks for the link's speed and width; link_read follows, unless the device does not
-         * answer. */
+         * answer. While the same is asked already nothing more is done. */
         void (*read_link)(void *self, PciAddress address);
         /* Starts the one helper that moves a whole card; its functions and where they go are
          * @record's origins. Returns 0 and handover_ended follows (never from within this call), or

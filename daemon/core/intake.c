@@ -36,7 +36,7 @@ static const char *manager_taker(Manager *manager, PciAddress address) {
         return "";
 }
 
-static const char *manager_neighbour_taker(Manager *manager, const DeviceFacts *facts) {
+const char *manager_neighbour_taker(Manager *manager, const DeviceFacts *facts) {
         for (guint i = 0; i < facts->neighbours->len; i++) {
                 const char *taker = manager_taker(
                         manager, g_array_index(facts->neighbours, PciFunction, i).address);
@@ -49,7 +49,7 @@ static const char *manager_neighbour_taker(Manager *manager, const DeviceFacts *
 
 void intake_look_at_card(Manager *manager, PciAddress address, CheckCard *ret,
                          GPtrArray *keep_facts) {
-        Gpu *gpu = manager_look_at_gpu(manager, address);
+        const Gpu *gpu = manager_find_gpu(manager, address);
 
         *ret = (CheckCard){
                 .address = address,
@@ -71,6 +71,20 @@ void intake_look_at_card(Manager *manager, PciAddress address, CheckCard *ret,
                 g_ptr_array_add(keep_facts, facts);
                 ret->facts = facts;
         }
+}
+
+Refusal *manager_why_no_gpu(Manager *manager, PciAddress address) {
+        g_autoptr(GPtrArray) findings = findings_new();
+        g_autoptr(GPtrArray) keep =
+                g_ptr_array_new_with_free_func((GDestroyNotify)device_facts_free);
+        CheckCard card;
+
+        if (manager_look_at_gpu(manager, address))
+                return NULL;
+        intake_look_at_card(manager, address, &card, keep);
+        check_identity(&card, findings);
+        return findings->len > 0 ? refusal_copy(g_ptr_array_index(findings, 0))
+                                 : no_such_gpu(address);
 }
 
 static bool manager_has_domain(Manager *manager, const char *name, const char *uuid) {
@@ -102,6 +116,10 @@ static void intake_judge(Intake *intake) {
 
         manager->host.ops->facts(manager->host.self, &facts.host);
         manager->hypervisor.ops->facts(manager->hypervisor.self, &facts.hypervisor);
+        /* All looks come first: one may drop a GPU, and end a launch whose name another card's
+         * facts would have lent. */
+        for (guint i = 0; i < intake->gpus->len; i++)
+                manager_look_at_gpu(manager, g_array_index(intake->gpus, PciAddress, i));
         for (guint i = 0; i < intake->gpus->len; i++) {
                 CheckCard card;
 
@@ -145,13 +163,14 @@ static void intake_ask_image(SurveyQuestion *question, const char *path, bool qc
         g_array_append_val(question->qcow2, qcow2);
 }
 
-/* Holders matter where a host driver would have to let go. */
+/* Holders matter where a host driver would have to let go, and where a QEMU that no libvirt knows
+ * has the card already. */
 static void intake_ask_cards(Intake *intake, GArray *cards) {
         for (guint i = 0; i < intake->gpus->len; i++) {
                 PciAddress address = g_array_index(intake->gpus, PciAddress, i);
                 const Gpu *gpu = manager_find_gpu(intake->manager, address);
 
-                if (gpu && gpu->view.state == GPU_HOST_BOUND &&
+                if (gpu && gpu->view.state != GPU_ATTACHED &&
                     gpu->view.pending == GPU_PENDING_NONE && gpu->view.fault == GPU_FAULT_NONE)
                         g_array_append_val(cards, address);
         }

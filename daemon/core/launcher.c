@@ -138,9 +138,17 @@ void launch_card_gone(Launch *launch, PciAddress address, bool was_awaited) {
 
 /* --- start --- */
 
+static bool is_unavailable(const Refusal *refusal) {
+        return refusal && refusal->code == REFUSAL_HYPERVISOR_UNAVAILABLE;
+}
+
 static void launch_started(void *userdata, const Refusal *refusal) {
         Launch *launch = userdata;
+        Domain *domain = manager_find_domain(launch->manager, launch->uuid);
 
+        /* One that went before it answered may start it all the same. */
+        if (domain && !is_unavailable(refusal))
+                domain->start_asked = false;
         if (refusal)
                 launch_fail(launch, refusal_copy(refusal));
         else if (!manager_domain_may_live(launch->manager, launch->uuid))
@@ -157,10 +165,22 @@ static void launch_act(Launch *launch, HypervisorVerb verb, HypervisorDone done)
         manager->hypervisor.ops->act(manager->hypervisor.self, verb, launch->uuid, done, launch);
 }
 
+static void launch_start(Launch *launch) {
+        Domain *domain = manager_find_domain(launch->manager, launch->uuid);
+
+        if (domain)
+                domain->start_asked = true;
+        launch_act(launch, HYPERVISOR_START, launch_started);
+}
+
 /* --- the way back --- */
 
 static void launch_undone_one(void *userdata, const Refusal *refusal) {
-        launch_advance(userdata, !refusal);
+        Launch *launch = userdata;
+
+        if (refusal)
+                launch->left_over = true;
+        launch_advance(launch, !refusal);
 }
 
 /* Every card goes where its record says, and the launch waits for those that move. A card that a
@@ -221,6 +241,7 @@ static void launch_end_well(Launch *launch) {
         launch_release_gpus(launch, GPU_STARTED, "its machine runs");
         if (machine) {
                 machine->launch = NULL;
+                machine_apply(launch->manager, machine, MACHINE_STARTED, "");
                 machine_refresh(launch->manager, machine);
         }
 }
@@ -235,6 +256,8 @@ static void launch_end_badly(Launch *launch) {
         if (!machine)
                 return;
         machine->launch = NULL;
+        if (launch->left_over || is_unavailable(launch->failure))
+                manager_condemn(manager, launch->uuid, launch->kind != LAUNCH_START_ONLY);
         machine_apply(manager, machine, MACHINE_START_FAILED, why);
         if (launch->kind == LAUNCH_START_ONLY)
                 machine_refresh(manager, machine);
@@ -267,7 +290,7 @@ static void launch_run(Launch *launch) {
                 launch_bind(launch);
                 break;
         case LAUNCH_START:
-                launch_act(launch, HYPERVISOR_START, launch_started);
+                launch_start(launch);
                 break;
         case LAUNCH_UNDO_START:
                 launch_act(launch, HYPERVISOR_DESTROY, launch_undone_one);
@@ -311,6 +334,8 @@ static void launch_reserve(Launch *launch) {
         for (guint i = 0; i < launch->gpus->len; i++) {
                 Gpu *gpu = launch_gpu(launch, i);
 
+                if (!gpu)
+                        continue; /* launch_bind() will say so */
                 gpu_apply(gpu, GPU_ASK_RESERVE);
                 gpu->launch = launch;
                 gpu_refresh(launch->manager, gpu, NULL);
@@ -321,6 +346,7 @@ void launch_begin(Manager *manager, Machine *machine, Request *request, SurveyAn
                   ManagerDone done, void *userdata) {
         Launch *launch = g_new0(Launch, 1);
         g_autofree char *uuid = request && !request->uuid ? g_uuid_string_random() : NULL;
+        HypervisorFacts hypervisor;
 
         launch->manager = manager;
         launch->kind = launch_kind(request);
@@ -339,8 +365,12 @@ void launch_begin(Manager *manager, Machine *machine, Request *request, SurveyAn
                 machine = launch_make_machine(launch);
         machine->launch = launch;
         launch_reserve(launch);
+        manager->hypervisor.ops->facts(manager->hypervisor.self, &hypervisor);
         if (launch->kind != LAUNCH_CREATE_ONLY)
-                machine_apply(manager, machine, MACHINE_ASK_START, "asked to start");
+                machine_apply(manager, machine, MACHINE_ASK_START,
+                              hypervisor.kvm
+                                      ? "asked to start"
+                                      : "asked to start; without KVM, in slow plain emulation");
         if (request && !request->wait)
                 launch_answer(launch);
         launch_run(launch);

@@ -1,6 +1,6 @@
 /* The manager's inside, shared by the files that together are the manager: manager.c (callers),
- * cards.c (GPUs), domains.c (machines), launcher.c (launches), intake.c (what a check needs).
- * Nobody else includes this. */
+ * gpus.c (GPUs), cards.c (moving them), domains.c (machines), launcher.c (launches), intake.c (what
+ * a check needs). Nobody else includes this. */
 #pragma once
 
 #include "core/check.h"
@@ -11,10 +11,14 @@
 typedef struct Domain {
         Manager *manager; /* weak */
         DomainFacts *facts;
-        uint64_t watch;     /* on QEMU's process; 0 = none */
-        bool process_lives; /* as the watch says; libvirt's word alone proves no death */
-        bool process_died;  /* the watch has seen it die */
-        bool gone;          /* libvirt has forgotten it; only the process is left */
+        uint64_t watch;        /* on QEMU's process; 0 = none */
+        bool process_lives;    /* as the watch says; libvirt's word alone proves no death */
+        bool process_died;     /* the watch has seen it die */
+        bool start_asked;      /* libvirt was asked to start it and has not answered, or went */
+        bool has_run;          /* it was seen to run: no unfinished Create any more */
+        bool undefine_asked;   /* of an unfinished Create; */
+        bool undefine_refused; /* then it is shown, so that it can be deleted */
+        bool gone;             /* libvirt has forgotten it; only the process is left */
 } Domain;
 
 typedef struct Launch {
@@ -28,6 +32,7 @@ typedef struct Launch {
         GArray *gpus;     /* PciAddress: a GPU may vanish under a launch */
         unsigned waiting; /* cards whose helper is awaited in this step */
         Refusal *failure; /* the first thing that went wrong */
+        bool left_over;   /* libvirt went before it could undo a step */
         ManagerDone done; /* NULL once answered */
         void *userdata;
 } Launch;
@@ -58,19 +63,21 @@ struct Manager {
         GPtrArray *gpu_calls;     /* Call, owned: Bind and Release under way */
         GPtrArray *deletes;       /* Call, owned: Delete under way */
         GPtrArray *machine_calls; /* Call, owned: Shutdown and PowerOff under way */
+        GPtrArray *undefines;     /* Call, owned: unfinished Creates that libvirt is to forget */
+        GHashTable *condemned;    /* uuid -> whether to forget it too: domains that a failed launch
+                                   * may have left behind */
         GPtrArray *orphans;       /* CardRecord, owned: of cards not (yet) seen */
         bool begun;               /* the host has listed its GPUs once */
         bool domains_known;       /* libvirt has listed its domains since it was connected */
 };
 
-/* --- cards.c --- */
+/* --- gpus.c --- */
 
 Gpu *manager_find_gpu(Manager *manager, PciAddress address);
 
 /* Looks at the device again, makes or drops its GPU as needed, tells what changed, and starts what
  * is left to do. Returns the GPU or NULL. */
 Gpu *manager_look_at_gpu(Manager *manager, PciAddress address);
-void manager_drop_gpu(Manager *manager, Gpu *gpu);
 
 /* The same for what is known of who has the GPUs, without looking at any device. */
 void manager_refresh_holders(Manager *manager);
@@ -86,6 +93,17 @@ void gpu_tell(Manager *manager, Gpu *gpu, const char *reason);
  * told for a change of State that neither this nor a helper at work explains; NULL = none. */
 void gpu_refresh(Manager *manager, Gpu *gpu, const char *reason);
 
+/* Sets a text of the GPU; a change is told with @change. */
+void gpu_set_text(char **field, const char *value, Gpu *gpu, GpuChange change);
+
+/* Takes @facts in the place of those of the last look. */
+void gpu_take_facts(Gpu *gpu, DeviceFacts *facts);
+
+/* Why its driver changes, as far as we know. Constant. */
+const char *gpu_move_reason(const Gpu *gpu);
+
+/* --- cards.c --- */
+
 /* Starts the helper that takes the card to vfio-pci for machine @uuid ("" = none). 0 or negative
  * errno. */
 int gpu_begin_binding(Manager *manager, Gpu *gpu, const char *uuid);
@@ -95,11 +113,15 @@ int gpu_begin_binding(Manager *manager, Gpu *gpu, const char *uuid);
 void gpu_settle(Manager *manager, Gpu *gpu, bool despite_fault);
 void manager_settle(Manager *manager);
 
-/* From now on the card is to go back to the host, whatever it was taken for. 0, or a negative errno
- * when that could not be written to the ledger. */
-int gpu_want_on_host(Manager *manager, Gpu *gpu);
+/* From now on the card is to go back to the host, whatever it was taken for, and with
+ * @any_host_driver also what was on vfio-pci before. 0, or a negative errno when that could not be
+ * written to the ledger: then all is as it was. */
+int gpu_want_on_host(Manager *manager, Gpu *gpu, bool any_host_driver);
 
 void call_free(Call *call);
+
+/* Forgets a GPU whose device is gone, and whoever waited for it is told. */
+void manager_drop_gpu(Manager *manager, Gpu *gpu);
 
 /* Whether the card waits for its way back from machine @uuid. */
 bool gpu_owes_return(const Gpu *gpu, const char *uuid);
@@ -110,6 +132,12 @@ bool gpu_wholly_on_vfio(const Gpu *gpu);
 /* --- domains.c --- */
 
 void domain_free(Domain *domain);
+
+Domain *manager_find_domain(Manager *manager, const char *uuid);
+
+/* A failed launch could not be undone in libvirt: whenever the domain is seen, it is. @forget: also
+ * its definition. */
+void manager_condemn(Manager *manager, const char *uuid, bool forget);
 
 /* The domain that has one of the card's functions and a live QEMU, or NULL. */
 const Domain *manager_domain_with(Manager *manager, const DeviceFacts *card);
@@ -133,6 +161,8 @@ MachineVerdict machine_apply(Manager *manager, Machine *machine, MachineEvent ev
 void machine_refresh(Manager *manager, Machine *machine);
 
 /* --- manager.c --- */
+
+Refusal *no_such_gpu(PciAddress address);
 
 /* Takes every Delete as far as it can go now. */
 void manager_continue_deletes(Manager *manager);
@@ -186,7 +216,10 @@ void intake_free(Intake *intake);
  * within this call, and the intake freed after it. */
 void intake_begin(Intake *intake);
 
-/* The facts around one card. Facts that no GPU record owns are added to @keep_facts, an array that
- * frees DeviceFacts. */
+/* The machine that has, or gets, another function of the card's IOMMU group; "" = none. */
+const char *manager_neighbour_taker(Manager *manager, const DeviceFacts *facts);
+
+/* The facts around one card, without a new look at it. Facts that no GPU record owns are added to
+ * @keep_facts, an array that frees DeviceFacts. */
 void intake_look_at_card(Manager *manager, PciAddress address, CheckCard *ret,
                          GPtrArray *keep_facts);

@@ -13,6 +13,8 @@ Manager *manager_new(Host host, Hypervisor hypervisor) {
         manager->machines = g_ptr_array_new_with_free_func((GDestroyNotify)machine_free);
         manager->domains =
                 g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)domain_free);
+        manager->undefines = g_ptr_array_new_with_free_func((GDestroyNotify)call_free);
+        manager->condemned = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         manager->launches = g_ptr_array_new_with_free_func((GDestroyNotify)launch_free);
         manager->intakes = g_ptr_array_new_with_free_func((GDestroyNotify)intake_free);
         manager->gpu_calls = g_ptr_array_new_with_free_func((GDestroyNotify)call_free);
@@ -33,6 +35,8 @@ void manager_free(Manager *manager) {
         g_ptr_array_unref(manager->machines);
         g_ptr_array_unref(manager->gpus);
         g_ptr_array_unref(manager->orphans);
+        g_ptr_array_unref(manager->undefines);
+        g_hash_table_unref(manager->condemned);
         g_hash_table_unref(manager->domains);
         g_free(manager);
 }
@@ -128,7 +132,7 @@ static void refuse(ManagerDone done, void *userdata, Refusal *refusal) {
         refusal_free(refusal);
 }
 
-static Refusal *no_such_gpu(PciAddress address) {
+Refusal *no_such_gpu(PciAddress address) {
         char shown[PCI_ADDRESS_BUFFER];
 
         pci_address_print(address, shown);
@@ -179,6 +183,10 @@ static void bind_judged(Intake *intake, GPtrArray *findings) {
         Gpu *gpu = manager_find_gpu(manager, address);
         int r;
 
+        if (!error && !gpu) {
+                refuse(intake->done, intake->userdata, no_such_gpu(address));
+                return;
+        }
         if (error || gpu_wholly_on_vfio(gpu)) {
                 intake->done(intake->userdata, error);
                 return;
@@ -207,22 +215,28 @@ void manager_bind_gpu(Manager *manager, PciAddress address, ManagerDone done, vo
 }
 
 static Refusal *release_refusal(Manager *manager, Gpu *gpu) {
-        g_autoptr(GPtrArray) none = g_ptr_array_new();
+        const char *taker = manager_neighbour_taker(manager, gpu->facts);
         char shown[PCI_ADDRESS_BUFFER];
         GpuView after;
-        GpuVerdict verdict;
-        CheckCard card;
+        GpuVerdict verdict = gpu_step(&gpu->view, GPU_ASK_RELEASE, &after);
 
-        intake_look_at_card(manager, gpu->address, &card, none);
-        verdict = gpu_step(&gpu->view, GPU_ASK_RELEASE, &after);
         if (verdict != GPU_OK)
                 return gpu_refusal(gpu, verdict);
+        /* A machine that libvirt is not there to speak of may have it. */
+        if (gpu->record && gpu->record->machine_uuid[0] &&
+            manager_domain_may_live(manager, gpu->record->machine_uuid))
+                return refusal_new(
+                        REFUSAL_HYPERVISOR_UNAVAILABLE, pci_address_print(gpu->address, shown),
+                        "Start libvirt: systemctl start libvirtd (or virtqemud).",
+                        "GPU %s was taken for a machine, and libvirt has not told whether "
+                        "that still runs.",
+                        shown);
         /* The kernel would refuse: a group with a VFIO user takes no host driver (since 5.19). */
-        if (card.neighbour_taken_by[0])
+        if (taker[0])
                 return refusal_new(REFUSAL_GPU_IN_USE, pci_address_print(gpu->address, shown),
                                    "Shut that machine down first.",
                                    "GPU %s shares IOMMU group %d with a device of machine %s.",
-                                   shown, gpu->facts->iommu_group, card.neighbour_taken_by);
+                                   shown, gpu->facts->iommu_group, taker);
         return NULL;
 }
 
@@ -254,7 +268,7 @@ void manager_release_gpu(Manager *manager, PciAddress address, ManagerDone done,
                 done(userdata, NULL);
                 return;
         }
-        r = gpu_want_on_host(manager, gpu);
+        r = gpu_want_on_host(manager, gpu, true);
         if (r < 0) {
                 refuse(done, userdata, card_refusal(address, HANDOVER_FAILED, g_strerror(-r)));
                 return;
@@ -448,7 +462,26 @@ static void delete_end(Call *call, const Refusal *refusal) {
 }
 
 static void delete_forgotten(void *userdata, const Refusal *refusal) {
-        delete_end(userdata, refusal);
+        Call *call = userdata;
+
+        delete_end(call, refusal ?: call->failure);
+}
+
+/* The machine goes, but its caller is told of a card that did not come back. */
+static Refusal *delete_shortfall(const Call *call) {
+        for (guint i = 0; i < call->manager->gpus->len; i++) {
+                const Gpu *gpu = g_ptr_array_index(call->manager->gpus, i);
+                char shown[PCI_ADDRESS_BUFFER];
+
+                if (gpu->record && g_str_equal(gpu->record->machine_uuid, call->uuid))
+                        return refusal_new(
+                                REFUSAL_GPU_FAULTED, pci_address_print(gpu->address, shown),
+                                "Remove the cause, then call Recover on the GPU.",
+                                "The machine is deleted, but GPU %s did not come back "
+                                "(%s): %s",
+                                shown, gpu_fault_to_string(gpu->view.fault), gpu->fault_message);
+        }
+        return NULL;
 }
 
 static bool delete_waits(const Call *call) {
@@ -469,6 +502,7 @@ void manager_continue_deletes(Manager *manager) {
                 if (!call->plug_pulled || call->forgetting || delete_waits(call))
                         continue;
                 call->forgetting = true;
+                call->failure = delete_shortfall(call);
                 manager->hypervisor.ops->act(manager->hypervisor.self, HYPERVISOR_UNDEFINE,
                                              call->uuid, delete_forgotten, call);
         }

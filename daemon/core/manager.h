@@ -31,6 +31,8 @@ void manager_begin(Manager *manager);
  */
 const Gpu *manager_gpu(Manager *manager, PciAddress address);
 const Machine *manager_machine(Manager *manager, const char *name_or_uuid); /* a name goes first */
+/* NULL when there is a GPU at @address, else why there is none: a new refusal. */
+Refusal *manager_why_no_gpu(Manager *manager, PciAddress address);
 /* New arrays of weak pointers, ordered by address and by name. Caller frees. */
 GPtrArray *manager_gpus(Manager *manager);
 GPtrArray *manager_machines(Manager *manager);

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#define SHOWN_BYTES 64
+
 const char *refusal_code_to_string(RefusalCode code) {
         static const char *const words[_REFUSAL_CODE_MAX] = {
                 [REFUSAL_INVALID_ADDRESS] = "InvalidAddress",
@@ -32,6 +34,13 @@ const char *refusal_code_to_string(RefusalCode code) {
         };
 
         return words[code];
+}
+
+char *refusal_show(const char *text) {
+        g_autofree char *head = g_strndup(text, SHOWN_BYTES);
+        g_autofree char *escaped = g_strescape(head, NULL);
+
+        return g_strconcat(escaped, strlen(text) > SHOWN_BYTES ? "..." : "", NULL);
 }
 
 /* Other people's words often end a message, and they end in anything; ours are sentences. */

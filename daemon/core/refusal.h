@@ -68,5 +68,9 @@ void findings_error(GPtrArray *findings, RefusalCode code, const char *subject, 
 void findings_warning(GPtrArray *findings, RefusalCode code, const char *subject,
                       const char *remedy, const char *message, ...) G_GNUC_PRINTF(5, 6);
 
+/* What a caller wrote, fit for a message: escaped, and cut where it is long, for whoever can make a
+ * message grow without bound can have the bus close our connection. The caller's (g_free()). */
+char *refusal_show(const char *text);
+
 /* The first error among @findings, or NULL when there are warnings at most. Still owned by them. */
 const Refusal *findings_first_error(const GPtrArray *findings);

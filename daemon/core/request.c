@@ -36,12 +36,12 @@ static void request_add_gpu(Request *request, const char *text, GPtrArray *findi
         PciAddress address;
 
         if (!pci_address_parse(text, &address)) {
-                g_autofree char *shown = g_strescape(text, NULL);
+                g_autofree char *shown = refusal_show(text);
 
                 findings_error(
                         findings, REFUSAL_INVALID_ADDRESS, shown,
                         "Write it as 0000:01:00.0 or 01:00.0; ListGPUs shows those there are.",
-                        "\"%.64s\" is not a PCI address.", shown);
+                        "\"%s\" is not a PCI address.", shown);
                 return;
         }
         for (guint i = 0; i < request->gpus->len; i++)
@@ -57,7 +57,7 @@ static void request_add_gpu(Request *request, const char *text, GPtrArray *findi
 Request *request_new(const char *name, const char *const *gpus, GPtrArray *findings) {
         Request *request = g_new0(Request, 1);
 
-        request->name = g_strdup(name);
+        request->name = g_strndup(name, 65); /* one more than a name may have */
         request->gpus = g_array_new(FALSE, TRUE, sizeof(PciAddress));
         request->vcpus = 2;
         request->memory_mib = 2048;
@@ -65,11 +65,11 @@ Request *request_new(const char *name, const char *const *gpus, GPtrArray *findi
         request->wait = true;
 
         if (!machine_name_is_valid(name)) {
-                g_autofree char *shown = g_strescape(name, NULL);
+                g_autofree char *shown = refusal_show(name);
 
                 findings_error(findings, REFUSAL_INVALID_NAME, shown,
                                "Use 1 to 64 of A-Z a-z 0-9 _ . - and begin with a letter or digit.",
-                               "\"%.80s\" is not a machine's name.", shown);
+                               "\"%s\" is not a machine's name.", shown);
         }
         for (guint i = 0; gpus && gpus[i]; i++) {
                 if (i == GPUS_MAX) {
@@ -233,13 +233,13 @@ void request_set_option(Request *request, const char *key, RequestValue value,
 
 void request_refuse_unknown_option(const char *key, GPtrArray *findings) {
         g_autoptr(GString) known = g_string_new("Known are ");
-        g_autofree char *shown = g_strescape(key, NULL);
+        g_autofree char *shown = refusal_show(key);
 
         for (size_t i = 0; i < G_N_ELEMENTS(options); i++)
                 g_string_append_printf(known, "%s%s", i == 0 ? "" : ", ", options[i].key);
         g_string_append_c(known, '.');
         findings_error(findings, REFUSAL_INVALID_OPTION, shown, known->str,
-                       "There is no option \"%.64s\".", shown);
+                       "There is no option \"%s\".", shown);
 }
 
 void request_refuse_option_type(const char *key, const char *got, GPtrArray *findings) {
@@ -283,8 +283,4 @@ char *addresses_to_string(const GArray *addresses) {
                         text, "%s%s", i == 0 ? "" : ",",
                         pci_address_print(g_array_index(sorted, PciAddress, i), printed));
         return g_string_free(g_steal_pointer(&text), FALSE);
-}
-
-char *request_gpus_to_string(const Request *request) {
-        return addresses_to_string(request->gpus);
 }

@@ -69,7 +69,6 @@ void request_finish(Request *request, GPtrArray *findings);
 /* PciAddresses as polkit's detail "gpus" wants them: in full, sorted, comma-separated. Caller
  * frees. */
 char *addresses_to_string(const GArray *addresses);
-char *request_gpus_to_string(const Request *request);
 
 /* Whether @name may be a machine's: 1 to 64 of A-Z a-z 0-9 _ . -, beginning with a letter or digit.
  */

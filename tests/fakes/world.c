@@ -2,6 +2,7 @@
 #include "testing.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 typedef void (*TodoRun)(World *world, void *data);
@@ -131,6 +132,8 @@ static int world_look(void *self, PciAddress address, DeviceFacts **ret) {
         WorldFunction *function = function_at(world, address);
         DeviceFacts *facts;
 
+        if (world->fail_look < 0)
+                return world->fail_look;
         if (!function)
                 return -ENODEV;
         facts = device_facts_new();
@@ -221,11 +224,12 @@ static void handover_move(World *world, void *data) {
                 g_strlcpy(function->driver_override, "vfio-pci", sizeof(function->driver_override));
                 g_strlcpy(function->facts.driver, "vfio-pci", sizeof(function->facts.driver));
         } else {
-                g_strlcpy(function->driver_override, origin->driver_override,
+                bool any = g_str_equal(origin->driver, "vfio-pci") &&
+                           handover->record->any_host_driver;
+
+                g_strlcpy(function->driver_override, any ? "" : origin->driver_override,
                           sizeof(function->driver_override));
-                g_strlcpy(function->facts.driver,
-                          g_str_equal(origin->driver, "vfio-pci") ? function->native_driver
-                                                                  : origin->driver,
+                g_strlcpy(function->facts.driver, any ? function->native_driver : origin->driver,
                           sizeof(function->facts.driver));
         }
         Handover *rest = handover_copy(handover);
@@ -406,7 +410,7 @@ static uint64_t world_survey(void *self, const SurveyQuestion *question, SurveyD
 
 typedef struct Watch {
         uint64_t ticket;
-        int pidfd;
+        const WorldDomain *domain;
         void (*died)(void *userdata);
         void *userdata;
 } Watch;
@@ -414,11 +418,33 @@ typedef struct Watch {
 static uint64_t world_watch(void *self, int pidfd, void (*died)(void *userdata), void *userdata) {
         World *world = self;
         static uint64_t tickets;
-        Watch *watch = g_new(Watch, 1);
+        Watch *watch = g_new0(Watch, 1);
 
-        *watch = (Watch){ ++tickets, pidfd, died, userdata };
+        *watch = (Watch){ .ticket = ++tickets, .died = died, .userdata = userdata };
+        for (guint i = 0; i < world->domains->len; i++) {
+                const WorldDomain *domain = g_ptr_array_index(world->domains, i);
+
+                if (domain->pidfd == pidfd)
+                        watch->domain = domain;
+        }
+        assert_non_null(watch->domain);
         g_ptr_array_add(world->watches, watch);
         return watch->ticket;
+}
+
+static void died_run(World *world, void *data) {
+        const WorldDomain *domain = data;
+
+        for (guint i = 0; i < world->watches->len; i++) {
+                Watch *watch = g_ptr_array_index(world->watches, i);
+
+                if (watch->domain != domain)
+                        continue;
+                watch = g_ptr_array_steal_index(world->watches, i);
+                watch->died(watch->userdata);
+                g_free(watch);
+                return;
+        }
 }
 
 static void world_unwatch(void *self, uint64_t ticket) {
@@ -484,13 +510,14 @@ static WorldDomain *domain_new(World *world, const char *name, const char *uuid)
         domain->name = g_strdup(name);
         g_strlcpy(domain->uuid, uuid, sizeof(domain->uuid));
         domain->known = true;
+        domain->pidfd = -1;
         domain->gpus = g_array_new(FALSE, TRUE, sizeof(PciAddress));
         domain->hostdevs = g_array_new(FALSE, TRUE, sizeof(PciAddress));
         g_ptr_array_add(world->domains, domain);
         return domain;
 }
 
-static void domain_fill(const WorldDomain *domain, DomainFacts *facts) {
+static void domain_fill(WorldDomain *domain, DomainFacts *facts) {
         g_strlcpy(facts->uuid, domain->uuid, sizeof(facts->uuid));
         g_free(facts->name);
         facts->name = g_strdup(domain->name);
@@ -504,13 +531,12 @@ static void domain_fill(const WorldDomain *domain, DomainFacts *facts) {
         facts->vcpus = domain->vcpus;
         facts->memory_mib = domain->memory_mib;
         facts->pid = domain->active ? domain->pid : 0;
-        /* Not a descriptor, only a number that world_watch() is given back; never closed, for
-         * domain_facts_free() sees -1 after the manager's look. */
-        facts->pidfd = -1;
+        facts->pidfd = domain->active ? open("/dev/null", O_RDONLY | O_CLOEXEC) : -1;
+        domain->pidfd = facts->pidfd;
 }
 
 static void tell_domain(World *world, const char *uuid) {
-        const WorldDomain *domain = domain_at(world, uuid);
+        WorldDomain *domain = domain_at(world, uuid);
 
         if (!world->manager || !world->connected)
                 return;
@@ -539,7 +565,7 @@ static void list_run(World *world, void *data) {
         if (!world->manager || !world->connected)
                 return;
         for (guint i = 0; i < world->domains->len; i++) {
-                const WorldDomain *domain = g_ptr_array_index(world->domains, i);
+                WorldDomain *domain = g_ptr_array_index(world->domains, i);
                 DomainFacts *facts;
 
                 if (!domain->known)
@@ -579,8 +605,12 @@ static void answer_free(void *data) {
 }
 
 static void answer_run(World *world, void *data) {
-        const Answer *answer = data;
+        Answer *answer = data;
 
+        /* One that went before it answered has perhaps done it. */
+        if (!world->connected && !answer->refusal)
+                answer->refusal = refusal_new(REFUSAL_HYPERVISOR_UNAVAILABLE, answer->uuid,
+                                              "Start libvirt.", "libvirt went away.");
         tell_domain(world, answer->uuid);
         answer->done(answer->userdata, answer->refusal);
 }
@@ -643,7 +673,7 @@ static void start_run(World *world, void *data) {
                         return;
         }
         domain->qemu = domain->active = !world->quit_at_once;
-        domain->state = DOMAIN_RUNNING;
+        domain->state = world->start_paused ? DOMAIN_PAUSED : DOMAIN_RUNNING;
         domain->first_start = FIRST_START_DONE;
         domain->pid = ++world->next_pid;
         if (world->quit_at_once)
@@ -662,6 +692,7 @@ static void world_act(void *self, HypervisorVerb verb, const char *uuid, Hypervi
         } else if (!refusal && domain && verb == HYPERVISOR_DESTROY && domain->active) {
                 domain->qemu = domain->active = false;
                 domain->off_reason = DOMAIN_OFF_DESTROYED;
+                world_later(world, died_run, domain, NULL, false);
         } else if (!refusal && domain && verb == HYPERVISOR_UNDEFINE)
                 domain->known = false;
         world_answer(world, uuid, refusal, done, userdata);
@@ -696,7 +727,27 @@ void world_end_domain(World *world, WorldDomain *domain, DomainOffReason reason)
         domain->qemu = false;
         domain->active = false;
         domain->off_reason = reason;
+        world_later(world, died_run, domain, NULL, false);
         world_look_domain(world, domain->uuid);
+}
+
+void world_look_again(World *world, WorldDomain *domain) {
+        world_look_domain(world, domain->uuid);
+}
+
+static void noticed_run(World *world, void *data) {
+        WorldDomain *domain = data;
+
+        domain->active = false;
+        domain->off_reason = DOMAIN_OFF_CRASHED;
+        if (world->connected)
+                tell_domain(world, domain->uuid);
+}
+
+void world_kill_qemu(World *world, WorldDomain *domain) {
+        domain->qemu = false;
+        world_later(world, died_run, domain, NULL, false);
+        world_later(world, noticed_run, domain, NULL, true);
 }
 
 static void connection_run(World *world, void *data) {

@@ -30,6 +30,7 @@ typedef struct WorldDomain {
         uint32_t vcpus;
         uint64_t memory_mib;
         pid_t pid;
+        int pidfd; /* as it was last given out: only a number to know it by */
 } WorldDomain;
 
 typedef struct World {
@@ -48,6 +49,8 @@ typedef struct World {
         /* What goes wrong. */
         bool fail_verb[HYPERVISOR_UNDEFINE + 1];
         bool quit_at_once;  /* a started domain's QEMU ends before the answer */
+        bool start_paused;  /* a started domain is paused at once */
+        int fail_look;      /* looking at a device returns this */
         int fail_ledger;    /* ledger_write returns this */
         GArray *stuck;      /* PciAddress: helpers that never end by themselves */
         GArray *refused;    /* PciAddress: the kernel refuses to bind vfio-pci */
@@ -96,6 +99,10 @@ WorldDomain *world_domain(World *world, const char *name);
 WorldDomain *world_add_foreign(World *world, const char *name, const char *hostdev);
 /* The guest powers off, or QEMU is killed: libvirt notices after the process. */
 void world_end_domain(World *world, WorldDomain *domain, DomainOffReason reason);
+/* libvirt tells of the domain once more. */
+void world_look_again(World *world, WorldDomain *domain);
+/* QEMU dies and libvirt has not noticed, or is not there to. */
+void world_kill_qemu(World *world, WorldDomain *domain);
 void world_set_connected(World *world, bool connected);
 
 Host world_host(World *world);

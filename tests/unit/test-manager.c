@@ -876,6 +876,280 @@ static void a_process_that_holds_the_gpu_is_named(void **state) {
         world_free(world);
 }
 
+static void a_card_half_on_vfio_before_its_machine_is_so_after_it(void **state) {
+        World *world = scene();
+        Caller caller = { 0 };
+
+        /* The administrator keeps the GPU's function for machines, and has forgotten the audio. */
+        g_strlcpy(world_function(world, AUDIO_CARD)->facts.driver, "vfio-pci", 64);
+        g_strlcpy(world_function(world, AUDIO_CARD)->driver_override, "vfio-pci", 64);
+        world_boot(world);
+        world_run(world);
+        create_box(world, &caller);
+        world_run(world);
+        assert_done(&caller);
+        world_end_domain(world, world_domain(world, "box"), DOMAIN_OFF_SHUTDOWN);
+        world_run(world);
+        assert_gpu(world, AUDIO_CARD, GPU_VFIO_BOUND, "");
+        assert_string_equal(world_driver(world, AUDIO), "snd_hda_intel");
+        assert_string_equal(world_function(world, AUDIO_CARD)->driver_override, "vfio-pci");
+        manager_release_gpu(world->manager, at(AUDIO_CARD), caller_done, &caller);
+        world_run(world);
+        assert_done(&caller);
+        assert_everything_home(world);
+        world_free(world);
+}
+
+static void libvirt_lost_at_any_step_of_create_leaves_no_lie(void **state) {
+        bool over = false;
+
+        for (unsigned steps = 0; !over; steps++) {
+                World *world = booted_scene();
+                Caller caller = { 0 };
+                const WorldDomain *domain;
+
+                create_box(world, &caller);
+                for (unsigned i = 0; i < steps && !over; i++)
+                        over = !world_step(world);
+                world_set_connected(world, false);
+                world_run(world);
+                world_set_connected(world, true);
+                world_run(world);
+                assert_int_equal(caller.answers, 1);
+                domain = world_domain(world, "box");
+                if (!caller.refused) {
+                        assert_gpu(world, AUDIO_CARD, GPU_ATTACHED, "box");
+                        assert_int_equal(manager_machine(world->manager, "box")->state,
+                                         MACHINE_RUNNING);
+                } else {
+                        /* An error means that nothing is left, once libvirt can be told. */
+                        assert_null(domain);
+                        assert_everything_home(world);
+                        assert_no_machine(world);
+                }
+                g_free(caller.message);
+                world_free(world);
+        }
+}
+
+static void libvirt_lost_at_any_step_of_create_without_start_leaves_no_lie(void **state) {
+        bool over = false;
+
+        for (unsigned steps = 0; !over; steps++) {
+                World *world = booted_scene();
+                Request *request = request_for("box", AUDIO_CARD, NULL);
+                Caller caller = { 0 };
+
+                request->start = false;
+                manager_create(world->manager, request, caller_done, &caller);
+                for (unsigned i = 0; i < steps && !over; i++)
+                        over = !world_step(world);
+                world_set_connected(world, false);
+                world_run(world);
+                world_set_connected(world, true);
+                world_run(world);
+                assert_int_equal(caller.answers, 1);
+                assert_int_equal(caller.refused, world_domain(world, "box") == NULL);
+                assert_int_equal(caller.refused, manager_machine(world->manager, "box") == NULL);
+                g_free(caller.message);
+                world_free(world);
+        }
+}
+
+static void a_machine_that_is_paused_as_it_starts_is_paused_and_can_end(void **state) {
+        World *world = booted_scene();
+        Caller caller = { 0 };
+
+        world->start_paused = true;
+        create_box(world, &caller);
+        world_run(world);
+        assert_done(&caller);
+        assert_int_equal(manager_machine(world->manager, "box")->state, MACHINE_PAUSED);
+        world_end_domain(world, world_domain(world, "box"), DOMAIN_OFF_CRASHED);
+        world_run(world);
+        assert_int_equal(manager_machine(world->manager, "box")->state, MACHINE_CRASHED);
+        assert_everything_home(world);
+        world_free(world);
+}
+
+static void an_unfinished_create_that_libvirt_keeps_is_shown_and_can_be_deleted(void **state) {
+        World *world = booted_scene();
+        Caller caller = { 0 };
+
+        world->fail_verb[HYPERVISOR_START] = world->fail_verb[HYPERVISOR_UNDEFINE] = true;
+        create_box(world, &caller);
+        world_run(world); /* and comes to rest: libvirt is not asked for ever */
+        assert_refused(&caller, REFUSAL_HYPERVISOR_FAILED);
+        assert_everything_home(world);
+        assert_non_null(manager_machine(world->manager, "box"));
+        world->fail_verb[HYPERVISOR_UNDEFINE] = false;
+        manager_delete_machine(world->manager, "box", caller_done, &caller);
+        world_run(world);
+        assert_done(&caller);
+        assert_no_machine(world);
+        world_free(world);
+}
+
+static void delete_tells_of_a_card_that_did_not_come_back(void **state) {
+        World *world = booted_scene();
+        Caller caller = { 0 };
+
+        create_box(world, &caller);
+        world_run(world);
+        assert_done(&caller);
+        world_mark(world->no_return, AUDIO_CARD);
+        manager_delete_machine(world->manager, "box", caller_done, &caller);
+        world_run(world);
+        assert_refused(&caller, REFUSAL_GPU_FAULTED);
+        assert_no_machine(world);
+        g_array_set_size(world->no_return, 0);
+        manager_recover_gpu(world->manager, at(AUDIO_CARD), caller_done, &caller);
+        world_run(world);
+        assert_done(&caller);
+        assert_everything_home(world);
+        world_free(world);
+}
+
+static void a_fault_clears_by_itself_when_somebody_removes_its_cause(void **state) {
+        World *world = booted_scene();
+        Caller caller = { 0 };
+
+        create_box(world, &caller);
+        world_run(world);
+        assert_done(&caller);
+        world_mark(world->no_return, AUDIO_CARD);
+        world_end_domain(world, world_domain(world, "box"), DOMAIN_OFF_SHUTDOWN);
+        world_run(world);
+        assert_int_equal(gpu_at(world, AUDIO_CARD)->view.fault, GPU_FAULT_HANDOVER_FAILED);
+        assert_string_equal(gpu_at(world, AUDIO_CARD)->host_driver, "bochs-drm");
+        g_array_set_size(world->no_return, 0);
+        g_strlcpy(world_function(world, AUDIO_CARD)->facts.driver, "bochs-drm", 64);
+        world_uevent(world, AUDIO_CARD);
+        world_run(world);
+        assert_everything_home(world);
+        world_free(world);
+}
+
+static void without_libvirt_a_card_of_a_machine_is_not_released(void **state) {
+        World *world = booted_scene();
+        Caller caller = { 0 };
+
+        create_box(world, &caller);
+        world_run(world);
+        assert_done(&caller);
+        world_kill_daemon(world);
+        world->connected = false;
+        world_boot(world);
+        world_run(world);
+        manager_release_gpu(world->manager, at(AUDIO_CARD), caller_done, &caller);
+        world_run(world);
+        assert_refused(&caller, REFUSAL_HYPERVISOR_UNAVAILABLE);
+        world_set_connected(world, true);
+        world_run(world);
+        assert_gpu(world, AUDIO_CARD, GPU_ATTACHED, "box");
+        world_free(world);
+}
+
+static void a_card_that_cannot_be_looked_at_is_not_gone(void **state) {
+        World *world = booted_scene();
+        Caller caller = { 0 };
+
+        create_box(world, &caller);
+        world_run(world);
+        assert_done(&caller);
+        world->fail_look = -EMFILE;
+        world_uevent(world, AUDIO_CARD);
+        assert_gpu(world, AUDIO_CARD, GPU_ATTACHED, "box");
+        world->fail_look = 0;
+        world_end_domain(world, world_domain(world, "box"), DOMAIN_OFF_SHUTDOWN);
+        world_run(world);
+        assert_everything_home(world);
+        world_free(world);
+}
+
+static void a_check_while_a_card_vanishes_judges_what_is_left(void **state) {
+        for (unsigned steps = 1; steps < 8; steps++) {
+                World *world = booted_scene();
+                Caller caller = { 0 }, other = { 0 };
+
+                create_box(world, &caller);
+                for (unsigned i = 0; i < steps; i++)
+                        world_step(world);
+                g_ptr_array_remove(world->functions, world_function(world, OTHER_CARD));
+                manager_create(world->manager, request_for("other", AUDIO_CARD, OTHER_CARD, NULL),
+                               caller_done, &other);
+                world_run(world);
+                assert_int_equal(other.answers, 1);
+                assert_true(other.refused);
+                g_free(other.message);
+                g_free(caller.message);
+                world_free(world);
+        }
+}
+
+static void a_machine_that_is_renamed_elsewhere_follows(void **state) {
+        World *world = booted_scene();
+        Caller caller = { 0 };
+        WorldDomain *domain;
+
+        create_box(world, &caller);
+        world_run(world);
+        assert_done(&caller);
+        domain = world_domain(world, "box");
+        world_end_domain(world, domain, DOMAIN_OFF_SHUTDOWN);
+        world_run(world);
+        g_free(domain->name);
+        domain->name = g_strdup("chest");
+        world_end_domain(world, domain, DOMAIN_OFF_SHUTDOWN);
+        world_run(world);
+        assert_null(manager_machine(world->manager, "box"));
+        assert_non_null(manager_machine(world->manager, "chest"));
+        world_free(world);
+}
+
+static void a_qemu_that_dies_while_libvirt_is_away_gives_its_cards_back(void **state) {
+        World *world = booted_scene();
+        Caller caller = { 0 };
+
+        create_box(world, &caller);
+        world_run(world);
+        assert_done(&caller);
+        world_set_connected(world, false);
+        world_run(world);
+        assert_gpu(world, AUDIO_CARD, GPU_ATTACHED, "box");
+        world_kill_qemu(world, world_domain(world, "box"));
+        world_run(world);
+        assert_everything_home(world);
+        assert_int_equal(manager_machine(world->manager, "box")->state, MACHINE_CRASHED);
+        world_set_connected(world, true);
+        world_run(world);
+        assert_everything_home(world);
+        assert_int_equal(manager_machine(world->manager, "box")->state, MACHINE_CRASHED);
+        world_free(world);
+}
+
+static void libvirts_word_that_it_is_off_is_not_believed_while_qemu_lives(void **state) {
+        World *world = booted_scene();
+        Caller caller = { 0 };
+        WorldDomain *domain;
+
+        create_box(world, &caller);
+        world_run(world);
+        assert_done(&caller);
+        domain = world_domain(world, "box");
+        domain->active = false; /* it gave up killing a QEMU that hangs in the kernel */
+        domain->off_reason = DOMAIN_OFF_DESTROYED;
+        world_look_again(world, domain);
+        world_run(world);
+        assert_gpu(world, AUDIO_CARD, GPU_ATTACHED, "box");
+        assert_int_equal(manager_machine(world->manager, "box")->state, MACHINE_STOPPING);
+        assert_int_equal(world->helpers->len, 0);
+        world_kill_qemu(world, domain);
+        world_run(world);
+        assert_everything_home(world);
+        world_free(world);
+}
+
 static void every_request_in_a_wrong_state_is_refused(void **state) {
         World *world = booted_scene();
         Caller caller = { 0 };
@@ -986,6 +1260,20 @@ int main(void) {
                 cmocka_unit_test(the_name_of_a_foreign_domain_is_taken),
                 cmocka_unit_test(without_libvirt_create_is_refused_and_nothing_touched),
                 cmocka_unit_test(a_process_that_holds_the_gpu_is_named),
+                cmocka_unit_test(a_card_half_on_vfio_before_its_machine_is_so_after_it),
+                cmocka_unit_test(libvirt_lost_at_any_step_of_create_leaves_no_lie),
+                cmocka_unit_test(libvirt_lost_at_any_step_of_create_without_start_leaves_no_lie),
+                cmocka_unit_test(a_machine_that_is_paused_as_it_starts_is_paused_and_can_end),
+                cmocka_unit_test(
+                        an_unfinished_create_that_libvirt_keeps_is_shown_and_can_be_deleted),
+                cmocka_unit_test(delete_tells_of_a_card_that_did_not_come_back),
+                cmocka_unit_test(a_fault_clears_by_itself_when_somebody_removes_its_cause),
+                cmocka_unit_test(without_libvirt_a_card_of_a_machine_is_not_released),
+                cmocka_unit_test(a_card_that_cannot_be_looked_at_is_not_gone),
+                cmocka_unit_test(a_check_while_a_card_vanishes_judges_what_is_left),
+                cmocka_unit_test(a_machine_that_is_renamed_elsewhere_follows),
+                cmocka_unit_test(a_qemu_that_dies_while_libvirt_is_away_gives_its_cards_back),
+                cmocka_unit_test(libvirts_word_that_it_is_off_is_not_believed_while_qemu_lives),
                 cmocka_unit_test(every_request_in_a_wrong_state_is_refused),
                 cmocka_unit_test(a_card_that_vanishes_under_a_launch_ends_it),
                 cmocka_unit_test(uevents_at_any_step_do_not_disturb_a_create),

@@ -93,6 +93,23 @@ static void words_are_taken_from_their_lists(void **state) {
         assert_option("kernel", (RequestValue){ .s = "vmlinuz" }, true);
 }
 
+static void what_a_caller_wrote_is_cut_before_it_is_told_back(void **state) {
+        g_autofree char *huge = g_strnfill(1 << 20, '\x01');
+        const char *gpus[] = { huge, NULL };
+        g_autoptr(GPtrArray) findings = findings_new();
+        g_autoptr(Request) request = request_new(huge, gpus, findings);
+
+        request_refuse_unknown_option(huge, findings);
+        assert_int_equal(findings->len, 3);
+        for (guint i = 0; i < findings->len; i++) {
+                const Refusal *finding = g_ptr_array_index(findings, i);
+
+                assert_true(strlen(finding->subject) < 300);
+                assert_true(strlen(finding->message) < 400);
+        }
+        assert_true(strlen(request->name) < 100);
+}
+
 static void a_uuid_is_kept_in_lower_case(void **state) {
         g_autoptr(GPtrArray) findings = findings_new();
         g_autoptr(Request) request = request_with(
@@ -172,7 +189,7 @@ static void the_addresses_for_polkit_are_sorted_and_in_full(void **state) {
         const char *gpus[] = { "41:00.0", "0000:01:00.0", NULL };
         g_autoptr(GPtrArray) findings = findings_new();
         g_autoptr(Request) request = request_new("box", gpus, findings);
-        g_autofree char *text = request_gpus_to_string(request);
+        g_autofree char *text = addresses_to_string(request->gpus);
 
         assert_string_equal(text, "0000:01:00.0,0000:41:00.0");
 }
@@ -193,6 +210,7 @@ int main(void) {
                 cmocka_unit_test(the_same_gpu_twice_is_refused_also_once_short_and_once_long),
                 cmocka_unit_test(sizes_are_bounded),
                 cmocka_unit_test(words_are_taken_from_their_lists),
+                cmocka_unit_test(what_a_caller_wrote_is_cut_before_it_is_told_back),
                 cmocka_unit_test(a_uuid_is_kept_in_lower_case),
                 cmocka_unit_test(what_belongs_to_a_kernel_needs_a_kernel),
                 cmocka_unit_test(a_kernel_command_line_is_one_line_of_at_most_2047_bytes),

@@ -1,0 +1,226 @@
+/* The manager's GPUs: looking at them, and telling what has changed. What is true of one is
+ * computed anew at each look, from the device's facts and from the domain that has it; nothing here
+ * moves a card. */
+#include "core/manager-private.h"
+
+#include <errno.h>
+#include <string.h>
+
+void gpu_set_text(char **field, const char *value, Gpu *gpu, GpuChange change) {
+        if (g_str_equal(*field, value))
+                return;
+        g_free(*field);
+        *field = g_strdup(value);
+        gpu->untold |= change;
+}
+
+GpuVerdict gpu_apply(Gpu *gpu, GpuEvent event) {
+        GpuView before = gpu->view;
+        GpuVerdict verdict = gpu_step(&before, event, &gpu->view);
+
+        if (gpu->view.state != before.state)
+                gpu->untold |= GPU_CHANGED_STATE;
+        if (gpu->view.pending != before.pending)
+                gpu->untold |= GPU_CHANGED_PENDING;
+        if (gpu->view.fault != before.fault)
+                gpu->untold |= GPU_CHANGED_FAULT;
+        if (gpu->view.fault == GPU_FAULT_NONE)
+                gpu_set_text(&gpu->fault_message, "", gpu, GPU_CHANGED_FAULT);
+        return verdict;
+}
+
+void gpu_tell(Manager *manager, Gpu *gpu, const char *reason) {
+        GpuState old = gpu->told_state;
+        unsigned untold = gpu->untold;
+
+        gpu->untold = 0;
+        gpu->told_state = gpu->view.state;
+        if (untold != 0 && manager->observer.gpu_changed)
+                manager->observer.gpu_changed(manager->observer_data, gpu, untold);
+        if (old != gpu->view.state && manager->observer.gpu_state_changed)
+                manager->observer.gpu_state_changed(manager->observer_data, gpu, old, reason);
+}
+
+Gpu *manager_find_gpu(Manager *manager, PciAddress address) {
+        for (guint i = 0; i < manager->gpus->len; i++) {
+                Gpu *gpu = g_ptr_array_index(manager->gpus, i);
+
+                if (pci_address_equal(gpu->address, address))
+                        return gpu;
+        }
+        return NULL;
+}
+
+bool gpu_wholly_on_vfio(const Gpu *gpu) {
+        if (!pci_function_on_vfio(&gpu->facts->function))
+                return false;
+        for (guint i = 0; i < gpu->facts->companions->len; i++)
+                if (!pci_function_on_vfio(&g_array_index(gpu->facts->companions, PciFunction, i)))
+                        return false;
+        return true;
+}
+
+bool gpu_owes_return(const Gpu *gpu, const char *uuid) {
+        return gpu->record && g_str_equal(gpu->record->machine_uuid, uuid) &&
+               gpu->view.fault == GPU_FAULT_NONE;
+}
+
+/* --- who has it --- */
+
+static void gpu_refresh_host_driver(Gpu *gpu) {
+        const char *driver = gpu->facts->function.driver;
+
+        if (!pci_function_on_vfio(&gpu->facts->function)) {
+                /* Between two drivers there is none; what it returns to does not change by that. */
+                if (driver[0] || (gpu->view.pending == GPU_PENDING_NONE && !gpu->record))
+                        gpu_set_text(&gpu->host_driver, driver, gpu, GPU_CHANGED_HOST_DRIVER);
+        } else if (gpu->record && gpu->record->origins->len > 0) {
+                const FunctionOrigin *origin =
+                        &g_array_index(gpu->record->origins, FunctionOrigin, 0);
+
+                if (!g_str_equal(origin->driver, "vfio-pci"))
+                        gpu_set_text(&gpu->host_driver, origin->driver, gpu,
+                                     GPU_CHANGED_HOST_DRIVER);
+        }
+}
+
+const char *gpu_move_reason(const Gpu *gpu) {
+        switch (gpu->view.pending) {
+        case GPU_PENDING_BINDING:
+                return "handed over to vfio-pci";
+        case GPU_PENDING_RELEASING:
+                return "handed back to the host";
+        default:
+                return "somebody else rebound it";
+        }
+}
+
+void gpu_refresh(Manager *manager, Gpu *gpu, const char *reason) {
+        const Domain *domain = manager_domain_with(manager, gpu->facts);
+        const char *name = domain ? domain->facts->name : gpu->launch ? gpu->launch->name : "";
+        bool ours = domain ? domain->facts->ours : gpu->launch != NULL;
+        g_autofree char *attachment = NULL;
+
+        if (domain && gpu->told_state != GPU_ATTACHED)
+                attachment = g_strdup_printf("machine %s runs with it", name);
+        else if (!domain && gpu->told_state == GPU_ATTACHED)
+                attachment = g_strdup_printf("machine %s has ended", gpu->machine_name);
+
+        if (gpu->machine_is_ours != ours)
+                gpu->untold |= GPU_CHANGED_MACHINE;
+        gpu->machine_is_ours = ours;
+        gpu_set_text(&gpu->machine_name, name, gpu, GPU_CHANGED_MACHINE);
+        gpu_apply(gpu,
+                  gpu_observation(pci_function_on_vfio(&gpu->facts->function), domain != NULL));
+        gpu_refresh_host_driver(gpu);
+        gpu_tell(manager, gpu, attachment ?: reason ?: gpu_move_reason(gpu));
+}
+
+void manager_refresh_holders(Manager *manager) {
+        for (guint i = 0; i < manager->gpus->len; i++)
+                gpu_refresh(manager, g_ptr_array_index(manager->gpus, i), NULL);
+}
+
+/* --- looking --- */
+
+static int gpu_order(const void *a, const void *b) {
+        const Gpu *const *x = a, *const *y = b;
+
+        return pci_address_compare((*x)->address, (*y)->address);
+}
+
+static CardRecord *manager_adopt_orphan(Manager *manager, PciAddress address) {
+        for (guint i = 0; i < manager->orphans->len; i++) {
+                CardRecord *record = g_ptr_array_index(manager->orphans, i);
+
+                if (pci_address_equal(record->card, address))
+                        return g_ptr_array_steal_index(manager->orphans, i);
+        }
+        return NULL;
+}
+
+static Gpu *manager_add_gpu(Manager *manager, DeviceFacts *facts) {
+        Gpu *gpu = gpu_new(facts);
+
+        gpu->record = manager_adopt_orphan(manager, gpu->address);
+        gpu->recorded = gpu->record != NULL;
+        gpu_apply(gpu, gpu_observation(pci_function_on_vfio(&facts->function),
+                                       manager_domain_with(manager, facts) != NULL));
+        gpu->told_state = gpu->view.state;
+        gpu_refresh_host_driver(gpu);
+        g_ptr_array_add(manager->gpus, gpu);
+        g_ptr_array_sort(manager->gpus, gpu_order);
+        gpu->untold = 0;
+        if (manager->observer.gpu_added)
+                manager->observer.gpu_added(manager->observer_data, gpu);
+        manager->host.ops->read_link(manager->host.self, gpu->address);
+        return gpu;
+}
+
+static bool same_functions(const GArray *a, const GArray *b) {
+        if (a->len != b->len)
+                return false;
+        for (guint i = 0; i < a->len; i++)
+                if (!pci_address_equal(g_array_index(a, PciFunction, i).address,
+                                       g_array_index(b, PciFunction, i).address))
+                        return false;
+        return true;
+}
+
+static bool same_sizes(const GArray *a, const GArray *b) {
+        return a->len == b->len &&
+               (a->len == 0 || memcmp(a->data, b->data, a->len * sizeof(uint64_t)) == 0);
+}
+
+void gpu_take_facts(Gpu *gpu, DeviceFacts *facts) {
+        const DeviceFacts *old = gpu->facts;
+
+        if (!g_str_equal(old->function.driver, facts->function.driver))
+                gpu->untold |= GPU_CHANGED_DRIVER;
+        if (old->function.class != facts->function.class ||
+            !same_sizes(old->bar_sizes, facts->bar_sizes) ||
+            !g_str_equal(old->vendor_name, facts->vendor_name) ||
+            !g_str_equal(old->model_name, facts->model_name) ||
+            old->iommu_group != facts->iommu_group || old->numa_node != facts->numa_node ||
+            old->boot_display != facts->boot_display ||
+            !same_functions(old->companions, facts->companions) ||
+            !g_strv_equal((const char *const *)old->reset_methods,
+                          (const char *const *)facts->reset_methods))
+                gpu->untold |= GPU_CHANGED_FACTS;
+        device_facts_free(gpu->facts);
+        gpu->facts = facts;
+}
+
+/* Another card may have been plugged in where the first one was, and nobody has seen it go. */
+static bool same_card(const DeviceFacts *a, const DeviceFacts *b) {
+        return a->function.vendor == b->function.vendor &&
+               a->function.device == b->function.device &&
+               a->function.subsystem_vendor == b->function.subsystem_vendor &&
+               a->function.subsystem_device == b->function.subsystem_device;
+}
+
+Gpu *manager_look_at_gpu(Manager *manager, PciAddress address) {
+        g_autoptr(DeviceFacts) facts = NULL;
+        Gpu *gpu = manager_find_gpu(manager, address);
+        int r;
+
+        r = manager->host.ops->look(manager->host.self, address, &facts);
+        if (r == -ENODEV && gpu)
+                manager_drop_gpu(manager, gpu);
+        if (r == -ENODEV)
+                return NULL;
+        if (r < 0)
+                return gpu; /* not to be seen now is not gone */
+        if (gpu && !same_card(gpu->facts, facts)) {
+                manager_drop_gpu(manager, gpu);
+                gpu = NULL;
+        }
+        if (!gpu) {
+                if (!device_facts_lead_card(facts) || facts->function.virtual_function)
+                        return NULL;
+                gpu = manager_add_gpu(manager, g_steal_pointer(&facts));
+        } else
+                gpu_take_facts(gpu, g_steal_pointer(&facts));
+        gpu_refresh(manager, gpu, NULL);
+        return gpu;
+}
