@@ -5,8 +5,9 @@
  *   feos-vm-handover bind|release STATE-DIR FUNCTION...
  *
  * FUNCTION is "0000:01:00.0=DRIVER,override=NAME", the driver and the driver_override to return to,
- * or the address alone when nobody knows them. The GPU comes first, then what travels with it. What
- * is said to the daemon is written down in handover.c.
+ * without the second when only the driver is known, or the address alone when any host driver will
+ * do. The GPU comes first, then what travels with it. What is said to the daemon is written down in
+ * handover.c; the daemon may be gone by then, which stops nothing that has begun.
  *
  * It takes a lock for each function first. The kernel lets go of it when this process is gone, and
  * not before, also if that is long after a SIGKILL and the end of the daemon that started us: so
@@ -36,10 +37,20 @@
 
 typedef struct Function {
         char address[PCI_ADDRESS_BUFFER];
-        bool known; /* the two below are what was there before; else nobody knows */
+        bool known; /* the driver below is the one to return to; else any host driver is right */
+        bool override_known;
         char driver[NAME_BYTES];
         char override[NAME_BYTES];
+
+        bool away;              /* is not where it belongs, and can be brought there */
+        char group[NAME_BYTES]; /* the IOMMU group once it was asked for, "" = none */
+        int group_fd;           /* -1 = is not held by this function */
 } Function;
+
+/* Why the exit status will not be 0, told at the end, when all that could be done is done: the
+ * first failure, but a device that does not answer before any other. */
+static char *failure;
+static bool failure_is_loss;
 
 /* One line to the daemon. Nobody listening is no reason to stop in the middle. */
 static void say(const char *format, ...) G_GNUC_PRINTF(1, 2);
@@ -57,6 +68,30 @@ static void say(const char *format, ...) {
         do
                 n = write(STDOUT_FILENO, line, strlen(line));
         while (n < 0 && errno == EINTR);
+}
+
+static void failed(const char *format, ...) G_GNUC_PRINTF(1, 2);
+static void failed(const char *format, ...) {
+        va_list arguments;
+
+        if (failure)
+                return;
+        va_start(arguments, format);
+        failure = g_strdup_vprintf(format, arguments);
+        va_end(arguments);
+}
+
+static void lost(const char *format, ...) G_GNUC_PRINTF(1, 2);
+static void lost(const char *format, ...) {
+        va_list arguments;
+
+        if (failure_is_loss)
+                return;
+        g_free(failure);
+        va_start(arguments, format);
+        failure = g_strdup_vprintf(format, arguments);
+        va_end(arguments);
+        failure_is_loss = true;
 }
 
 static char *device_path(const Function *function, const char *attribute) {
@@ -162,12 +197,12 @@ static bool function_answers(const Function *function) {
         unsigned char id[4] = { 0 };
 
         if (fd < 0) {
-                say("lost The device %s is gone from the bus.", function->address);
+                lost("The device %s is gone from the bus.", function->address);
                 return false;
         }
         if (pread(fd, id, sizeof id, 0) == (ssize_t)sizeof id && (id[0] & id[1]) == 0xff &&
             (id[2] & id[3]) == 0xff) {
-                say("lost The device %s does not answer any more.", function->address);
+                lost("The device %s does not answer any more.", function->address);
                 return false;
         }
         return true;
@@ -183,16 +218,14 @@ static bool function_bind(const Function *function) {
 
         say("step The kernel has not let %s be set aside for " VFIO_PCI, function->address);
         if (override_write(function, VFIO_PCI) < 0) {
-                say("failed The kernel refused to set %s aside for " VFIO_PCI ".",
-                    function->address);
+                failed("The kernel refused to set %s aside for " VFIO_PCI ".", function->address);
                 return false;
         }
 
         if (driver[0]) {
                 say("step The driver %s has not let go of %s", driver, function->address);
                 if (driver_unbind(function, driver) < 0) {
-                        say("failed The driver %s refused to let go of %s.", driver,
-                            function->address);
+                        failed("The driver %s refused to let go of %s.", driver, function->address);
                         return false;
                 }
         }
@@ -202,14 +235,14 @@ static bool function_bind(const Function *function) {
                 return true;
 
         if (driver_read(function, driver)[0])
-                say("failed The driver %s took %s before " VFIO_PCI " could.", driver,
-                    function->address);
+                failed("The driver %s took %s before " VFIO_PCI " could.", driver,
+                       function->address);
         else
-                say("failed The driver " VFIO_PCI " did not take %s.", function->address);
+                failed("The driver " VFIO_PCI " did not take %s.", function->address);
         return false;
 }
 
-static bool bind_all(const Function *functions, size_t count) {
+static bool bind_all(Function *functions, size_t count) {
         for (size_t i = 0; i < count; i++)
                 if (!function_bind(&functions[i]))
                         return false;
@@ -227,17 +260,22 @@ static bool function_is_home(const Function *function) {
         return function->known && strcmp(driver, function->driver) == 0;
 }
 
-/* Whether the group can be opened, that is no QEMU has it: VFIO lets one in (drivers/vfio/group.c).
- */
-static int group_probe(const char *group) {
+/* Opens the group, which succeeds when no QEMU has it: VFIO lets one in (drivers/vfio/group.c). A
+ * descriptor or a negative errno. */
+static int group_open(const char *group) {
         g_autofree char *path = g_strdup_printf("/dev/vfio/%s", group);
-        g_autofd int fd = open(path, O_RDWR | O_CLOEXEC);
+        int fd = open(path, O_RDWR | O_CLOEXEC);
 
-        return fd < 0 ? -errno : 0;
+        return fd < 0 ? -errno : fd;
 }
 
-/* Waits for as long as it takes; the daemon has the clock. */
-static bool group_wait(const Function *function) {
+/* Waits until nobody has the group of functions[@index], for as long as it takes (the daemon has
+ * the clock), and then keeps it. A QEMU that came in before the unbind would have its device pulled
+ * away, and the unbind would wait for it. The unbind does not wait for us: it waits for open
+ * devices, and from a group that is merely open takes its last device all the same
+ * (drivers/vfio/vfio_main.c, vfio_unregister_group_dev(); group.c, vfio_device_remove_group()). */
+static bool group_hold(Function *functions, size_t index) {
+        Function *function = &functions[index];
         char target[4096];
         g_autofree char *path = device_path(function, "iommu_group");
         g_autofree char *group = NULL;
@@ -248,78 +286,110 @@ static bool group_wait(const Function *function) {
                 return true;
         target[n] = '\0';
         group = g_path_get_basename(target);
+        g_strlcpy(function->group, group, sizeof function->group);
+        for (size_t i = 0; i < index; i++)
+                if (strcmp(functions[i].group, function->group) == 0)
+                        return true;
 
         say("step The process that has the VFIO group %s of %s open has not let go of it", group,
             function->address);
-        while ((r = group_probe(group)) == -EBUSY)
+        while ((r = group_open(group)) == -EBUSY)
                 g_usleep(RETRY_USEC);
 
-        if (r == 0 || r == -ENOENT || r == -ENODEV || r == -ENXIO)
+        if (r >= 0)
+                function->group_fd = r;
+        if (r >= 0 || r == -ENOENT || r == -ENODEV || r == -ENXIO)
                 return true;
         fprintf(stderr, "/dev/vfio/%s: %s\n", group, g_strerror(-r));
-        say("failed Whether anybody has the VFIO group %s of %s open could not be found out.",
-            group, function->address);
+        failed("Whether anybody has the VFIO group %s of %s open could not be found out.", group,
+               function->address);
         return false;
 }
 
-static bool override_restore(const Function *function) {
+static void groups_let_go(Function *functions, size_t count) {
+        for (size_t i = 0; i < count; i++) {
+                autofd_close(&functions[i].group_fd);
+                functions[i].group_fd = -1;
+        }
+}
+
+static void override_restore(const Function *function) {
         say("step The kernel has not let the driver_override of %s be put back", function->address);
-        if (override_write(function, function->override) == 0)
-                return true;
-
-        say("failed The kernel refused to put the driver_override of %s back.", function->address);
-        return false;
+        if (override_write(function, function->override) < 0)
+                failed("The kernel refused to put the driver_override of %s back.",
+                       function->address);
 }
 
-/* The driver to return to is set as the override while the kernel looks for one: of several that
- * fit, such as nvidia and nouveau, it would take the first. */
-static bool function_return(const Function *function) {
-        const char *wanted = function->known && function->driver[0] ? function->driver : NULL;
+/* The one driver to return to; NULL: any host driver, or none. */
+static const char *driver_wanted(const Function *function) {
+        return function->known && function->driver[0] ? function->driver : NULL;
+}
+
+/* The first half of the way back. The driver to return to is set as the override while the kernel
+ * looks for one: of several that fit, such as nvidia and nouveau, it would take the first. */
+static bool function_leave(const Function *function) {
         char driver[NAME_BYTES];
-        bool ok = true;
 
         say("step The kernel has not let %s be set aside for its host driver", function->address);
-        if (override_write(function, wanted ?: "") < 0) {
-                say("failed The kernel refused to set %s aside for its host driver.",
-                    function->address);
+        if (override_write(function, driver_wanted(function) ?: "") < 0) {
+                failed("The kernel refused to set %s aside for its host driver.",
+                       function->address);
                 return false;
         }
 
-        if (driver_read(function, driver)[0]) {
-                say("step The driver %s has not let go of %s", driver, function->address);
-                if (driver_unbind(function, driver) < 0) {
-                        say("failed The driver %s refused to let go of %s.", driver,
-                            function->address);
-                        return false;
-                }
-        }
+        if (!driver_read(function, driver)[0])
+                return true;
+        say("step The driver %s has not let go of %s", driver, function->address);
+        if (driver_unbind(function, driver) == 0)
+                return true;
+        failed("The driver %s refused to let go of %s.", driver, function->address);
+        return false;
+}
+
+/* The second half. */
+static void function_arrive(const Function *function) {
+        const char *wanted = driver_wanted(function);
 
         if (wanted || !function->known) {
                 g_autofree char *who = wanted ? g_strdup_printf("The driver %s has not", wanted)
                                               : g_strdup("No host driver has");
 
                 say("step %s taken %s back", who, function->address);
-                ok = driver_probe(function, wanted);
-                if (!ok)
-                        say("failed %s taken %s back.", who, function->address);
+                if (!driver_probe(function, wanted))
+                        failed("%s taken %s back.", who, function->address);
         }
-        return override_restore(function) && ok;
+        override_restore(function);
 }
 
-static bool release_all(const Function *functions, size_t count) {
+/* One function that cannot go home keeps no other from it; one that does not answer stays where it
+ * is. At the end every function is asked, those too that were home all the time: a dead card on its
+ * host driver is not one that has been given back. */
+static bool release_all(Function *functions, size_t count) {
+        for (size_t i = 0; i < count; i++) {
+                functions[i].group_fd = -1;
+                functions[i].away = !function_is_home(&functions[i]);
+        }
         for (size_t i = 0; i < count; i++)
-                if (!function_is_home(&functions[i]) &&
-                    (!group_wait(&functions[i]) || !function_answers(&functions[i])))
+                if (functions[i].away && !group_hold(functions, i))
                         return false;
 
         for (size_t i = count; i-- > 0;) {
-                const Function *function = &functions[i];
+                Function *function = &functions[i];
 
-                if (!(function_is_home(function) ? override_restore(function)
-                                                 : function_return(function)))
-                        return false;
+                if (function->away)
+                        function->away = function_answers(function) && function_leave(function);
+                else if (function->override_known)
+                        override_restore(function);
         }
-        return true;
+        /* A driver is not let near a group that somebody may use as its owner. */
+        groups_let_go(functions, count);
+        for (size_t i = count; i-- > 0;)
+                if (functions[i].away)
+                        function_arrive(&functions[i]);
+
+        for (size_t i = 0; i < count; i++)
+                (void)function_answers(&functions[i]);
+        return !failure;
 }
 
 /* Reads "ADDRESS[=DRIVER[,override=NAME]]". */
@@ -338,6 +408,7 @@ static bool function_parse(const char *text, Function *ret) {
         ret->known = true;
         override = strstr(parts[1], ",override=");
         if (override) {
+                ret->override_known = true;
                 *override = '\0';
                 override += strlen(",override=");
         }
@@ -387,7 +458,7 @@ static bool origins_tell(const Function *functions, size_t count) {
                 say("step The kernel has not told where %s stands", functions[i].address);
                 override = override_read(&functions[i]);
                 if (!override) {
-                        say("lost The device %s is gone from the bus.", functions[i].address);
+                        lost("The device %s is gone from the bus.", functions[i].address);
                         return false;
                 }
                 escaped = g_strescape(override, NULL);
@@ -415,17 +486,32 @@ static bool permission_wait(void) {
         return memcmp(answer, "go\n", sizeof answer) == 0;
 }
 
+/* What begins here is ended, whoever goes meanwhile: also the daemon that has started us. */
+static bool run(bool bind, const char *state_dir, Function *functions, size_t count) {
+        if (!functions_lock(state_dir, functions, count)) {
+                failed("The lock of %s could not be taken.", functions[0].address);
+                return false;
+        }
+        if ((bind && !origins_tell(functions, count)) || !permission_wait())
+                return false;
+
+        /* From here on half of the way is worse than all of it. */
+        signal(SIGTERM, SIG_IGN);
+        signal(SIGINT, SIG_IGN);
+        signal(SIGHUP, SIG_IGN);
+        return (bind ? bind_all : release_all)(functions, count);
+}
+
 int main(int argc, char *argv[]) {
         g_autofree Function *functions = NULL;
         size_t count;
-        bool bind;
+        bool ok;
 
         if (argc < 4 || (strcmp(argv[1], "bind") != 0 && strcmp(argv[1], "release") != 0)) {
                 fprintf(stderr, "usage: %s bind|release STATE-DIR FUNCTION...\n", argv[0]);
                 return EXIT_FAILURE;
         }
 
-        bind = strcmp(argv[1], "bind") == 0;
         count = (size_t)argc - 3;
         functions = g_new0(Function, count);
         for (size_t i = 0; i < count; i++)
@@ -435,16 +521,9 @@ int main(int argc, char *argv[]) {
                 }
 
         signal(SIGPIPE, SIG_IGN);
-        if (!functions_lock(argv[2], functions, count)) {
-                say("failed The lock of %s could not be taken.", functions[0].address);
-                return EXIT_FAILURE;
-        }
-        if ((bind && !origins_tell(functions, count)) || !permission_wait())
-                return EXIT_FAILURE;
-
-        /* From here on half of the way is worse than all of it. */
-        signal(SIGTERM, SIG_IGN);
-        signal(SIGINT, SIG_IGN);
-        signal(SIGHUP, SIG_IGN);
-        return (bind ? bind_all : release_all)(functions, count) ? EXIT_SUCCESS : EXIT_FAILURE;
+        ok = run(strcmp(argv[1], "bind") == 0, argv[2], functions, count);
+        if (failure)
+                say("%s %s", failure_is_loss ? "lost" : "failed", failure);
+        g_clear_pointer(&failure, g_free);
+        return ok ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -8,9 +8,9 @@
  * and the answer is lines of words parted by tabs, each escaped as g_strescape() does:
  *
  *   holder PID UID COMMAND UNIT NODE      for each process that has one of the functions open
- *   image ok|missing|refused PATH WHY     for each image or qcow2, in their order
- *   link SPEED WIDTH                      or, when the device does not answer, "lost"
- *   end                                   all was told */
+ *   image VERDICT PATH WHY                for each image or qcow2, in their order; the verdict is
+ * ok, block (ok too, a block device), missing or refused link SPEED WIDTH                      or,
+ * when the device does not answer, "lost" end                                   all was told */
 #include "survey-holders.h"
 #include "survey-images.h"
 
@@ -55,7 +55,7 @@ static void image_print(const ImageRules *rules, const char *path, bool qcow2) {
         };
         ImageAnswer *answer = image_survey(rules, path, qcow2);
 
-        printf("image\t%s", words[answer->verdict]);
+        printf("image\t%s", answer->block ? "block" : words[answer->verdict]);
         word_print(answer->resolved);
         word_print(answer->why);
         putchar('\n');

@@ -7,12 +7,16 @@
  *   step TEXT                             keeps it: how the overdue message begins
  *   origin ADDRESS DRIVER OVERRIDE        collects
  *   ready                                 records the origins, then sends "go"; or closes
- *   failed TEXT | lost TEXT               keeps it: why the exit status is not 0
+ *   failed TEXT | lost TEXT               keeps it: why the exit status is not 0, told once and
+ * last
  *
  * A helper that has passed its deadline stays what it is, a fence: nobody else is let at the card
  * before its process is gone. On the way to vfio-pci nobody wants its work any more, so it is
  * killed once it has been let loose. On the way back it is left alone, for its work stays wanted:
- * when a QEMU or a driver lets go at last, the card goes home without anybody's help. */
+ * when a QEMU or a driver lets go at last, the card goes home without anybody's help.
+ *
+ * A helper outlives us, too. One that was let loose then ends its way unheard, and its locks keep
+ * our successor's helpers waiting until it has; one that was not reads the end of its input. */
 #include "handover.h"
 
 #include "helper.h"
@@ -248,26 +252,23 @@ static bool origin_is_vfio(const FunctionOrigin *origin) {
         return strcmp(origin->driver, "vfio-pci") == 0;
 }
 
-/* Whether any host driver is right for the function. On the way to the host a card that came from
- * vfio-pci cannot go back where it came from; but a companion of one that came from the host can,
- * and stays on vfio-pci. */
-static bool origin_is_open(const FunctionOrigin *origin, HandoverDirection direction,
-                           const CardRecord *record) {
-        const FunctionOrigin *gpu = &g_array_index(record->origins, FunctionOrigin, 0);
-
-        if (!origin->known)
-                return !origin->driver[0] || origin_is_vfio(origin);
-        return direction == HANDOVER_TO_HOST && origin_is_vfio(origin) && origin_is_vfio(gpu);
+/* Whether any host driver is right for the function. Else it goes to its own origin, which may be
+ * vfio-pci. */
+static bool origin_is_open(const FunctionOrigin *origin, const CardRecord *record) {
+        return record->any_host_driver &&
+               (origin_is_vfio(origin) || (!origin->known && !origin->driver[0]));
 }
 
-/* "0000:01:00.0" where any driver is right, else "0000:01:00.0=DRIVER,override=NAME". */
-static char *function_print(const FunctionOrigin *origin, HandoverDirection direction,
-                            const CardRecord *record) {
+/* "0000:01:00.0" where any host driver is right, else "0000:01:00.0=DRIVER,override=NAME", without
+ * the override where no helper has read it. */
+static char *function_print(const FunctionOrigin *origin, const CardRecord *record) {
         char address[PCI_ADDRESS_BUFFER];
 
         pci_address_print(origin->address, address);
-        if (origin_is_open(origin, direction, record))
+        if (origin_is_open(origin, record))
                 return g_strdup(address);
+        if (!origin->known)
+                return g_strdup_printf("%s=%s", address, origin->driver);
         return g_strdup_printf("%s=%s,override=%s", address, origin->driver,
                                origin->driver_override);
 }
@@ -280,8 +281,8 @@ static char **arguments_make(const Handovers *handovers, HandoverDirection direc
                                 direction == HANDOVER_TO_VFIO ? "bind" : "release",
                                 handovers->state_dir, NULL);
         for (guint i = 0; i < record->origins->len; i++) {
-                g_autofree char *text = function_print(
-                        &g_array_index(record->origins, FunctionOrigin, i), direction, record);
+                g_autofree char *text =
+                        function_print(&g_array_index(record->origins, FunctionOrigin, i), record);
 
                 g_strv_builder_add(arguments, text);
         }

@@ -70,6 +70,7 @@ static char *record_print(const CardRecord *record) {
         g_key_file_set_string(file, "Card", "Address", pci_address_print(record->card, text));
         g_key_file_set_string(file, "Card", "Machine", record->machine_uuid);
         g_key_file_set_boolean(file, "Card", "ReturnToHost", record->return_to_host);
+        g_key_file_set_boolean(file, "Card", "AnyHostDriver", record->any_host_driver);
 
         for (guint i = 0; i < record->origins->len; i++) {
                 const FunctionOrigin *origin = &g_array_index(record->origins, FunctionOrigin, i);
@@ -154,6 +155,8 @@ static CardRecord *record_parse(const char *data, PciAddress card) {
             !string_take(file, "Card", "Machine", record->machine_uuid,
                          sizeof record->machine_uuid) ||
             !boolean_take(file, "Card", "ReturnToHost", &record->return_to_host) ||
+            (g_key_file_has_key(file, "Card", "AnyHostDriver", NULL) &&
+             !boolean_take(file, "Card", "AnyHostDriver", &record->any_host_driver)) ||
             !origins_parse(file, record->origins))
                 return NULL;
 

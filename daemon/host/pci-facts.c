@@ -7,8 +7,10 @@
 
 #include "autoptr.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -21,6 +23,9 @@
 
 #define BARS 6
 
+typedef DIR Dir;
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Dir, closedir)
+
 static char *device_path(PciAddress address, const char *attribute) {
         char text[PCI_ADDRESS_BUFFER];
 
@@ -28,118 +33,182 @@ static char *device_path(PciAddress address, const char *attribute) {
                                attribute);
 }
 
-/* The attribute's value without the white space around it; NULL when it cannot be read. */
-static char *file_read(const char *path) {
+/* Whether @error says that the thing is not there. Every other one says that it is not known, as
+ * when there are no descriptors or no memory, and must not be taken for an answer. */
+static bool error_is_absence(int error) {
+        return error == -ENOENT || error == -ENODEV || error == -ENOTDIR;
+}
+
+/* The value without the white space around it, a new string; NULL when there is no such file. 0 or
+ * a negative errno. */
+static int file_read(const char *path, char **ret) {
         char buffer[4096];
         size_t length = 0;
         g_autofd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        int r = fd < 0 ? -errno : 0;
 
-        if (fd < 0)
-                return NULL;
-
-        while (length < sizeof buffer - 1) {
+        *ret = NULL;
+        while (r == 0 && length < sizeof buffer - 1) {
                 ssize_t n = read(fd, buffer + length, sizeof buffer - 1 - length);
 
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n < 0)
-                        return NULL;
                 if (n == 0)
                         break;
-                length += (size_t)n;
+                if (n > 0)
+                        length += (size_t)n;
+                else if (errno != EINTR)
+                        r = -errno;
         }
+        if (r < 0)
+                return error_is_absence(r) ? 0 : r;
 
         buffer[length] = '\0';
-        return g_strdup(g_strstrip(buffer));
+        *ret = g_strdup(g_strstrip(buffer));
+        return 0;
 }
 
-static char *attribute_read(PciAddress address, const char *attribute) {
+static int attribute_read(PciAddress address, const char *attribute, char **ret) {
         g_autofree char *path = device_path(address, attribute);
 
-        return file_read(path);
+        return file_read(path, ret);
 }
 
-/* The last part of where a link of the device points to; NULL without such a link. */
-static char *link_read_name(PciAddress address, const char *link) {
+/* The last part of where a link of the device points to, a new string; NULL without such a link. 0
+ * or a negative errno. */
+static int link_read_name(PciAddress address, const char *link, char **ret) {
         char target[4096];
         g_autofree char *path = device_path(address, link);
         ssize_t n = readlink(path, target, sizeof target - 1);
+        int r = n < 0 ? -errno : 0;
 
-        if (n < 0)
-                return NULL;
+        *ret = NULL;
+        if (r < 0)
+                return error_is_absence(r) ? 0 : r;
 
         target[n] = '\0';
-        return g_path_get_basename(target);
+        *ret = g_path_get_basename(target);
+        return 0;
 }
 
-/* A number as the kernel prints it, "0x10de" or "-1"; @fallback when it is not there or none. */
-static int64_t number_read(PciAddress address, const char *attribute, int64_t fallback) {
-        g_autofree char *text = attribute_read(address, attribute);
+/* Opens a folder; NULL when there is none. 0 or a negative errno. */
+static int folder_open(const char *path, DIR **ret) {
+        int r;
+
+        *ret = opendir(path);
+        r = *ret ? 0 : -errno;
+        return error_is_absence(r) ? 0 : r;
+}
+
+/* The next name in the folder, lent; NULL at its end, and @ret is 0 or a negative errno. */
+static const char *folder_next(DIR *dir, int *ret) {
+        struct dirent *entry;
+
+        do {
+                errno = 0;
+                entry = dir ? readdir(dir) : NULL;
+        } while (entry && entry->d_name[0] == '.');
+        *ret = entry || !dir ? 0 : -errno;
+        return entry ? entry->d_name : NULL;
+}
+
+/* A number as the kernel prints it, "0x10de" or "-1"; @fallback when it is not there or none. 0 or
+ * a negative errno. */
+static int number_read(PciAddress address, const char *attribute, int64_t fallback, int64_t *ret) {
+        g_autofree char *text = NULL;
         char *end;
-        int64_t value;
+        int r = attribute_read(address, attribute, &text);
 
-        if (!text || !*text)
-                return fallback;
+        *ret = fallback;
+        if (r == 0 && text && *text) {
+                int64_t value = g_ascii_strtoll(text, &end, 0);
 
-        value = g_ascii_strtoll(text, &end, 0);
-        return *end == '\0' ? value : fallback;
+                if (*end == '\0')
+                        *ret = value;
+        }
+        return r;
 }
 
 /* Counts the virtfn links, one for each virtual function that is switched on: the number in
  * sriov_numvfs would cost the device lock. */
-static unsigned virtual_functions_count(PciAddress address) {
+static int virtual_functions_count(PciAddress address, unsigned *ret) {
         g_autofree char *path = device_path(address, "");
-        g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+        g_autoptr(Dir) dir = NULL;
         const char *name;
-        unsigned count = 0;
+        int r = folder_open(path, &dir);
 
-        while (dir && (name = g_dir_read_name(dir)))
+        *ret = 0;
+        if (r < 0)
+                return r;
+        while ((name = folder_next(dir, &r)))
                 if (g_str_has_prefix(name, "virtfn"))
-                        count++;
-        return count;
+                        (*ret)++;
+        return r;
+}
+
+/* The numbers that tell what it is. */
+static int identity_read(PciAddress address, PciFunction *ret) {
+        static const struct {
+                const char *attribute;
+                int64_t fallback; /* -1: without it there is no device */
+                size_t at;
+        } numbers[] = {
+                { "vendor", -1, offsetof(PciFunction, vendor) },
+                { "device", 0, offsetof(PciFunction, device) },
+                { "subsystem_vendor", 0, offsetof(PciFunction, subsystem_vendor) },
+                { "subsystem_device", 0, offsetof(PciFunction, subsystem_device) },
+        };
+        int64_t value;
+        int r = number_read(address, "class", -1, &value);
+
+        *ret = (PciFunction){ .address = address, .class = (uint32_t)value & 0xffffff };
+        if (r < 0 || value < 0)
+                return r < 0 ? r : -ENODEV;
+
+        for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++) {
+                r = number_read(address, numbers[i].attribute, numbers[i].fallback, &value);
+                if (r < 0 || value < 0)
+                        return r < 0 ? r : -ENODEV;
+                *(uint16_t *)((char *)ret + numbers[i].at) = (uint16_t)value;
+        }
+        return 0;
 }
 
 int pci_facts_read_function(PciAddress address, PciFunction *ret) {
         g_autofree char *driver = NULL;
         g_autofree char *physfn = NULL;
-        int64_t class = number_read(address, "class", -1);
-        int64_t vendor = number_read(address, "vendor", -1);
+        int r = identity_read(address, ret);
 
-        if (class < 0 || vendor < 0)
-                return -ENODEV;
+        if (r == 0)
+                r = virtual_functions_count(address, &ret->enabled_vfs);
+        if (r == 0)
+                r = link_read_name(address, "driver", &driver);
+        if (r == 0)
+                r = link_read_name(address, "physfn", &physfn);
+        if (r < 0)
+                return r;
 
-        *ret = (PciFunction){
-                .address = address,
-                .class = (uint32_t) class & 0xffffff,
-                .vendor = (uint16_t)vendor,
-                .device = (uint16_t)number_read(address, "device", 0),
-                .subsystem_vendor = (uint16_t)number_read(address, "subsystem_vendor", 0),
-                .subsystem_device = (uint16_t)number_read(address, "subsystem_device", 0),
-                .enabled_vfs = virtual_functions_count(address),
-        };
-
-        driver = link_read_name(address, "driver");
-        if (driver)
-                g_strlcpy(ret->driver, driver, sizeof ret->driver);
-        physfn = link_read_name(address, "physfn");
+        g_strlcpy(ret->driver, driver ?: "", sizeof ret->driver);
         ret->virtual_function = physfn != NULL;
         return 0;
 }
 
 /* -1 without a group. The groups that VFIO makes up for devices behind no IOMMU count as none:
- * nothing is isolated there (drivers/vfio, enable_unsafe_noiommu_mode). */
-static int iommu_group_read(PciAddress address) {
-        g_autofree char *number = link_read_name(address, "iommu_group");
+ * nothing is isolated there (drivers/vfio, enable_unsafe_noiommu_mode). 0 or a negative errno. */
+static int iommu_group_read(PciAddress address, int *ret) {
+        g_autofree char *number = NULL;
         g_autofree char *path = NULL;
         g_autofree char *name = NULL;
         guint64 group;
+        int r = link_read_name(address, "iommu_group", &number);
 
-        if (!number || !g_ascii_string_to_unsigned(number, 10, 0, INT_MAX, &group, NULL))
-                return -1;
+        *ret = -1;
+        if (r < 0 || !number || !g_ascii_string_to_unsigned(number, 10, 0, INT_MAX, &group, NULL))
+                return r;
 
         path = g_strdup_printf(SYS_IOMMU_GROUPS "/%s/name", number);
-        name = file_read(path);
-        return g_strcmp0(name, "vfio-noiommu") == 0 ? -1 : (int)group;
+        r = file_read(path, &name);
+        if (r == 0 && g_strcmp0(name, "vfio-noiommu") != 0)
+                *ret = (int)group;
+        return r;
 }
 
 static int function_compare(gconstpointer a, gconstpointer b) {
@@ -152,19 +221,27 @@ static bool function_is_bridge(const PciFunction *function) {
                function->class >> 8 == CLASS_HOST_BRIDGE;
 }
 
-/* Everybody else in @group, sorted into those of the same slot and those of others. */
-static void group_read(PciAddress address, int group, GArray *companions, GArray *neighbours) {
+/* Everybody else in @group, sorted into those of the same slot and those of others. One that goes
+ * meanwhile is left out. 0 or a negative errno. */
+static int group_read(PciAddress address, int group, GArray *companions, GArray *neighbours) {
         g_autofree char *path = g_strdup_printf(SYS_IOMMU_GROUPS "/%d/devices", group);
-        g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+        g_autoptr(Dir) dir = NULL;
         const char *name;
+        int r = folder_open(path, &dir);
 
-        while (dir && (name = g_dir_read_name(dir))) {
+        while (r == 0 && (name = folder_next(dir, &r))) {
                 PciAddress other;
                 PciFunction function;
 
-                if (!pci_address_parse(name, &other) || pci_address_equal(other, address) ||
-                    pci_facts_read_function(other, &function) < 0)
+                if (!pci_address_parse(name, &other) || pci_address_equal(other, address))
                         continue;
+                r = pci_facts_read_function(other, &function);
+                if (r == -ENODEV) {
+                        r = 0;
+                        continue;
+                }
+                if (r < 0)
+                        break;
                 if (pci_address_same_slot(other, address))
                         g_array_append_val(companions, function);
                 else if (!function_is_bridge(&function))
@@ -173,13 +250,15 @@ static void group_read(PciAddress address, int group, GArray *companions, GArray
 
         g_array_sort(companions, function_compare);
         g_array_sort(neighbours, function_compare);
+        return r;
 }
 
 /* "resource" has a line "start end flags" for each resource, the BARs first
  * (drivers/pci/pci-sysfs.c); the second half of a 64-bit BAR and a BAR that is not there are zeros.
  */
-static void bars_read(PciAddress address, GArray *sizes) {
-        g_autofree char *text = attribute_read(address, "resource");
+static int bars_read(PciAddress address, GArray *sizes) {
+        g_autofree char *text = NULL;
+        int r = attribute_read(address, "resource", &text);
         g_auto(GStrv) lines = g_strsplit(text ?: "", "\n", BARS + 1);
         size_t count = g_strv_length(lines);
 
@@ -193,69 +272,118 @@ static void bars_read(PciAddress address, GArray *sizes) {
                     flags != 0 && end >= start)
                         *size = end - start + 1;
         }
+        return r;
 }
 
-static char **reset_methods_read(PciAddress address) {
-        g_autofree char *text = attribute_read(address, "reset_method");
+static int reset_methods_read(PciAddress address, char ***ret) {
+        g_autofree char *text = NULL;
+        int r = attribute_read(address, "reset_method", &text);
         g_autoptr(GStrvBuilder) methods = g_strv_builder_new();
         g_auto(GStrv) words = g_strsplit_set(text ?: "", " \t", -1);
 
         for (char **word = words; *word; word++)
                 if (**word)
                         g_strv_builder_add(methods, *word);
-        return g_strv_builder_end(methods);
+        *ret = g_strv_builder_end(methods);
+        return r;
 }
 
 int pci_facts_read(PciAddress address, DeviceFacts **ret) {
         g_autoptr(DeviceFacts) facts = device_facts_new();
+        int64_t numa_node = -1, boot_vga = 0;
         int r = pci_facts_read_function(address, &facts->function);
 
+        if (r == 0)
+                r = iommu_group_read(address, &facts->iommu_group);
+        if (r == 0 && facts->iommu_group >= 0)
+                r = group_read(address, facts->iommu_group, facts->companions, facts->neighbours);
+        if (r == 0)
+                r = number_read(address, "numa_node", -1, &numa_node);
+        if (r == 0)
+                r = number_read(address, "boot_vga", 0, &boot_vga);
+        if (r == 0)
+                r = bars_read(address, facts->bar_sizes);
+        if (r == 0) {
+                g_strfreev(facts->reset_methods);
+                r = reset_methods_read(address, &facts->reset_methods);
+        }
         if (r < 0)
                 return r;
 
-        facts->iommu_group = iommu_group_read(address);
-        if (facts->iommu_group >= 0)
-                group_read(address, facts->iommu_group, facts->companions, facts->neighbours);
-        facts->numa_node = (int)number_read(address, "numa_node", -1);
-        facts->boot_display = number_read(address, "boot_vga", 0) == 1;
-        bars_read(address, facts->bar_sizes);
-        g_strfreev(facts->reset_methods);
-        facts->reset_methods = reset_methods_read(address);
-
+        facts->numa_node = (int)numa_node;
+        facts->boot_display = boot_vga == 1;
         *ret = g_steal_pointer(&facts);
         return 0;
 }
 
-GArray *pci_facts_read_card(PciAddress address) {
+int pci_facts_read_card(PciAddress address, GArray **ret) {
         g_autoptr(GArray) functions = g_array_new(FALSE, TRUE, sizeof(PciFunction));
         g_autoptr(GArray) neighbours = g_array_new(FALSE, TRUE, sizeof(PciFunction));
         PciFunction function;
-        int group;
+        int group = -1;
+        int r = pci_facts_read_function(address, &function);
 
-        if (pci_facts_read_function(address, &function) < 0)
-                return g_steal_pointer(&functions);
+        if (r == 0)
+                r = iommu_group_read(address, &group);
+        if (r == 0 && group >= 0)
+                r = group_read(address, group, functions, neighbours);
+        if (r < 0)
+                return r;
 
-        group = iommu_group_read(address);
-        if (group >= 0)
-                group_read(address, group, functions, neighbours);
         g_array_append_val(functions, function);
         g_array_sort(functions, function_compare);
-        return g_steal_pointer(&functions);
+        *ret = g_steal_pointer(&functions);
+        return 0;
 }
 
-GArray *pci_facts_read_slot_gpus(PciAddress address) {
-        GArray *gpus = g_array_new(FALSE, TRUE, sizeof(PciAddress));
+/* Appends @address when it is a GPU. That there is nothing is fine. 0 or a negative errno. */
+static int gpu_add(PciAddress address, GArray *gpus) {
+        PciFunction function;
+        int r = pci_facts_read_function(address, &function);
+
+        if (r == 0 && !function.virtual_function && pci_function_is_gpu(&function))
+                g_array_append_val(gpus, address);
+        return r == -ENODEV ? 0 : r;
+}
+
+int pci_facts_read_slot_gpus(PciAddress address, GArray **ret) {
+        g_autoptr(GArray) gpus = g_array_new(FALSE, TRUE, sizeof(PciAddress));
 
         for (uint8_t number = 0; number < 8; number++) {
                 PciAddress other = address;
-                PciFunction function;
+                int r;
 
                 other.function = number;
-                if (pci_facts_read_function(other, &function) == 0 && !function.virtual_function &&
-                    pci_function_is_gpu(&function))
-                        g_array_append_val(gpus, other);
+                r = gpu_add(other, gpus);
+                if (r < 0)
+                        return r;
         }
-        return gpus;
+        *ret = g_steal_pointer(&gpus);
+        return 0;
+}
+
+static int address_compare(gconstpointer a, gconstpointer b) {
+        return pci_address_compare(*(const PciAddress *)a, *(const PciAddress *)b);
+}
+
+int pci_facts_read_gpus(GArray **ret) {
+        g_autoptr(GArray) gpus = g_array_new(FALSE, TRUE, sizeof(PciAddress));
+        g_autoptr(Dir) dir = NULL;
+        const char *name;
+        int r = folder_open(SYS_PCI_DEVICES, &dir);
+
+        while (r == 0 && (name = folder_next(dir, &r))) {
+                PciAddress address;
+
+                if (pci_address_parse(name, &address))
+                        r = gpu_add(address, gpus);
+        }
+        if (r < 0)
+                return r;
+
+        g_array_sort(gpus, address_compare);
+        *ret = g_steal_pointer(&gpus);
+        return 0;
 }
 
 static bool folder_has_entries(const char *path) {

@@ -3,20 +3,25 @@
 
 #include "core/host.h"
 
-/* One function's facts. 0, or -ENODEV when there is no such device (@ret is then undefined). */
+/* All of these return 0, or -ENODEV when there is no such device, or another negative errno when it
+ * could not be read: then nothing is known, not even whether it is there. @ret is set only with 0;
+ * a new array is the caller's. */
+
+/* One function's facts; @ret is written in any case. */
 int pci_facts_read_function(PciAddress address, PciFunction *ret);
 
-/* All facts but the names, which stay "". Returns 0 and new facts, the caller's
- * (device_facts_free()), or -ENODEV when there is no such device. */
+/* All facts but the names, which stay "". New facts, the caller's (device_facts_free()). */
 int pci_facts_read(PciAddress address, DeviceFacts **ret);
 
 /* The functions that travel with the one at @address, itself among them: same slot and same IOMMU
- * group, by address. A new array of PciFunction, the caller's; empty when there is no such device.
- */
-GArray *pci_facts_read_card(PciAddress address);
+ * group, by address. A new array of PciFunction. */
+int pci_facts_read_card(PciAddress address, GArray **ret);
 
 /* The GPUs (display controllers that are no virtual functions) in the slot of @address: a new array
- * of PciAddress, the caller's. */
-GArray *pci_facts_read_slot_gpus(PciAddress address);
+ * of PciAddress, empty where there are none. */
+int pci_facts_read_slot_gpus(PciAddress address, GArray **ret);
+
+/* All GPUs there are, likewise. */
+int pci_facts_read_gpus(GArray **ret);
 
 void pci_facts_read_host(HostFacts *ret);

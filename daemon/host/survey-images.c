@@ -133,6 +133,7 @@ static ImageAnswer *candidate_survey(const ImageRules *rules, const char *path,
         g_autofree char *resolved = realpath(candidate, NULL);
         const char *why = NULL;
         struct stat status;
+        ImageAnswer *answer;
 
         if (!resolved || stat(resolved, &status) < 0)
                 return error_answer(path, errno);
@@ -149,7 +150,9 @@ static ImageAnswer *candidate_survey(const ImageRules *rules, const char *path,
                 why = qcow2_survey(resolved);
         if (why)
                 return answer_refuse(path, why);
-        return answer_new(IMAGE_OK, path, g_steal_pointer(&resolved), NULL);
+        answer = answer_new(IMAGE_OK, path, g_steal_pointer(&resolved), NULL);
+        answer->block = S_ISBLK(status.st_mode);
+        return answer;
 }
 
 /* A file name: the first directory that has such an entry decides. */

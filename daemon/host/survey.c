@@ -103,8 +103,9 @@ static bool holder_take(Survey *survey, char **words) {
         return true;
 }
 
-static bool verdict_parse(const char *word, ImageVerdict *ret) {
-        if (strcmp(word, "ok") == 0)
+static bool verdict_parse(const char *word, ImageVerdict *ret, bool *ret_block) {
+        *ret_block = strcmp(word, "block") == 0;
+        if (*ret_block || strcmp(word, "ok") == 0)
                 *ret = IMAGE_OK;
         else if (strcmp(word, "missing") == 0)
                 *ret = IMAGE_NOT_FOUND;
@@ -119,8 +120,10 @@ static bool image_take(Survey *survey, char **words) {
         ImageVerdict verdict;
         ImageAnswer *answer;
         guint index;
+        bool block;
 
-        if (g_strv_length(words) != 4 || !survey->answer || !verdict_parse(words[1], &verdict))
+        if (g_strv_length(words) != 4 || !survey->answer ||
+            !verdict_parse(words[1], &verdict, &block))
                 return false;
         index = survey->answer->images->len;
         if (index >= g_strv_length(survey->paths))
@@ -128,6 +131,7 @@ static bool image_take(Survey *survey, char **words) {
 
         answer = g_new0(ImageAnswer, 1);
         answer->verdict = verdict;
+        answer->block = block;
         answer->path = g_strdup(survey->paths[index]);
         answer->resolved = verdict == IMAGE_OK ? g_strcompress(words[2]) : NULL;
         answer->why = verdict == IMAGE_OK ? NULL : word_take(words[3]);
@@ -237,13 +241,15 @@ static void words_add(GStrvBuilder *builder, const char *word, char *const *valu
                 g_strv_builder_add_many(builder, word, *values, NULL);
 }
 
-/* Every function of every card. */
-static void cards_add(GStrvBuilder *builder, const GArray *cards) {
+/* Every function of every card; a card that is gone has no holders. 0 or a negative errno. */
+static int cards_add(GStrvBuilder *builder, const GArray *cards) {
         for (guint i = 0; cards && i < cards->len; i++) {
-                g_autoptr(GArray) functions =
-                        pci_facts_read_card(g_array_index(cards, PciAddress, i));
+                g_autoptr(GArray) functions = NULL;
+                int r = pci_facts_read_card(g_array_index(cards, PciAddress, i), &functions);
 
-                for (guint j = 0; j < functions->len; j++) {
+                if (r < 0 && r != -ENODEV)
+                        return r;
+                for (guint j = 0; functions && j < functions->len; j++) {
                         char address[PCI_ADDRESS_BUFFER];
 
                         pci_address_print(g_array_index(functions, PciFunction, j).address,
@@ -251,6 +257,7 @@ static void cards_add(GStrvBuilder *builder, const GArray *cards) {
                         g_strv_builder_add_many(builder, "card", address, NULL);
                 }
         }
+        return 0;
 }
 
 static char **images_add(GStrvBuilder *builder, const SurveyQuestion *question) {
@@ -283,10 +290,11 @@ uint64_t surveys_ask(Surveys *surveys, const SurveyQuestion *question, SurveyDon
         g_strv_builder_add_many(builder, surveys->program, "ask", NULL);
         words_add(builder, "directory", surveys->directories);
         words_add(builder, "device", surveys->block_devices);
-        cards_add(builder, question->cards);
+        r = cards_add(builder, question->cards);
         survey->paths = images_add(builder, question);
 
-        r = survey_start(survey, builder);
+        if (r >= 0)
+                r = survey_start(survey, builder);
         if (r < 0) {
                 sd_journal_print(LOG_ERR, "cannot start a survey: %s", g_strerror(-r));
                 survey->answer->error = r;

@@ -4,11 +4,9 @@
  * pci-facts.
  *
  * libudev reads a device's uevent file, which can block for ever, for whatever it is asked of a
- * device that did not come in a message, and for the property, tag and initialised matches of an
- * enumeration. Seen with strace on systemd 252: an enumeration that matches subsystem and the
- * attribute "class" only asks whether uevent exists (faccessat2), and reads nothing but class; and
- * uevent is not opened for the name and the action of a message. So that is all that is asked, and
- * of an enumeration's result only the names are taken. */
+ * device that did not come in a message; for the name and the action of a message it does not (seen
+ * with strace on systemd 252). So that is all that is asked. Its enumeration is not used: a device
+ * whose "class" it cannot read, for want of a descriptor, is left out of it without a word. */
 #include "udev-monitor.h"
 
 #include "pci-facts.h"
@@ -19,6 +17,7 @@
 #include <libudev.h>
 #include <string.h>
 #include <systemd/sd-journal.h>
+#include <time.h>
 
 /* As udev's own: a flood of events from other subsystems' drivers comes in one burst. */
 #define RECEIVE_BUFFER_BYTES (128 * 1024 * 1024)
@@ -26,10 +25,11 @@
 /* Messages taken before the loop gets its turn again. */
 #define MESSAGES_PER_TURN 64
 
+/* After a listing that has failed. */
+#define LIST_AGAIN_USEC (500 * 1000)
+
 typedef struct udev_device udev_device;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(udev_device, udev_device_unref)
-typedef struct udev_enumerate udev_enumerate;
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(udev_enumerate, udev_enumerate_unref)
 
 struct DeviceMonitor {
         sd_event *event;
@@ -40,8 +40,10 @@ struct DeviceMonitor {
         struct udev_monitor *socket;
         struct udev_hwdb *hwdb; /* NULL = there is no database */
         sd_event_source *source;
-        bool lost;     /* events were lost since the last listing */
-        GArray *known; /* PciAddress: GPUs that were told of and not yet gone */
+        sd_event_source *list_again; /* switched on after a listing that has failed */
+        bool lost;                   /* events were lost since the last listing */
+        bool failing;                /* the last listing has failed */
+        GArray *known;               /* PciAddress: GPUs that were told of and not yet gone */
 };
 
 static bool known_find(const GArray *known, PciAddress address, guint *ret_index) {
@@ -72,10 +74,14 @@ static void gpu_removed(DeviceMonitor *monitor, PciAddress address) {
 }
 
 /* Whatever happened at @address: every GPU in its slot is to be looked at, for the function is one
- * or travels with one. */
+ * or travels with one. What cannot be read now is an event lost. */
 static void slot_changed(DeviceMonitor *monitor, PciAddress address) {
-        g_autoptr(GArray) gpus = pci_facts_read_slot_gpus(address);
+        g_autoptr(GArray) gpus = NULL;
 
+        if (pci_facts_read_slot_gpus(address, &gpus) < 0) {
+                monitor->lost = true;
+                return;
+        }
         for (guint i = 0; i < gpus->len; i++)
                 gpu_changed(monitor, g_array_index(gpus, PciAddress, i));
 }
@@ -118,54 +124,41 @@ static int on_messages(sd_event_source *source, int fd, uint32_t revents, void *
                 monitor->lost = true;
         }
 
-        if (monitor->lost)
-                device_monitor_list(monitor);
+        /* One that has failed comes again by the clock. */
+        if (monitor->lost && !monitor->failing)
+                (void)device_monitor_list(monitor);
         return 0;
 }
 
-static int names_list(DeviceMonitor *monitor, udev_enumerate **ret) {
-        g_autoptr(udev_enumerate) enumerate = udev_enumerate_new(monitor->udev);
-        int r;
-
-        if (!enumerate)
-                return -ENOMEM;
-
-        r = udev_enumerate_add_match_subsystem(enumerate, "pci");
-        if (r >= 0)
-                r = udev_enumerate_add_match_sysattr(enumerate, "class", "0x03*");
-        if (r >= 0)
-                r = udev_enumerate_scan_devices(enumerate);
-        if (r < 0)
-                return r;
-
-        *ret = g_steal_pointer(&enumerate);
+static int on_list_again(sd_event_source *source, uint64_t usec, void *userdata) {
+        (void)device_monitor_list(userdata);
         return 0;
+}
+
+/* Nothing is told: a GPU that could not be read is not one that is gone. */
+static int list_fail(DeviceMonitor *monitor, int error) {
+        int r = sd_event_source_set_time_relative(monitor->list_again, LIST_AGAIN_USEC);
+
+        if (r >= 0)
+                r = sd_event_source_set_enabled(monitor->list_again, SD_EVENT_ONESHOT);
+        if (r < 0 || !monitor->failing)
+                sd_journal_print(LOG_ERR, "cannot list the PCI devices, %s: %s",
+                                 r < 0 ? "nor try again" : "trying again", g_strerror(-error));
+        monitor->failing = r >= 0;
+        return error;
 }
 
 int device_monitor_list(DeviceMonitor *monitor) {
-        g_autoptr(udev_enumerate) enumerate = NULL;
-        g_autoptr(GArray) found = g_array_new(FALSE, TRUE, sizeof(PciAddress));
-        struct udev_list_entry *entry;
-        int r = names_list(monitor, &enumerate);
+        g_autoptr(GArray) found = NULL;
+        int r = pci_facts_read_gpus(&found);
 
-        if (r < 0) {
-                sd_journal_print(LOG_ERR, "cannot list the PCI devices: %s", g_strerror(-r));
-                return r;
-        }
+        if (r < 0)
+                return list_fail(monitor, r);
+        if (monitor->failing)
+                sd_journal_print(LOG_NOTICE, "the PCI devices could be listed again");
+        sd_event_source_set_enabled(monitor->list_again, SD_EVENT_OFF);
+        monitor->failing = false;
         monitor->lost = false;
-
-        udev_list_entry_foreach(entry, udev_enumerate_get_list_entry(enumerate)) {
-                const char *path = udev_list_entry_get_name(entry);
-                const char *name = strrchr(path, '/');
-                PciFunction function;
-                PciAddress address;
-
-                if (!name || !pci_address_parse(name + 1, &address) ||
-                    pci_facts_read_function(address, &function) < 0 || function.virtual_function ||
-                    !pci_function_is_gpu(&function))
-                        continue;
-                g_array_append_val(found, address);
-        }
 
         g_array_set_size(monitor->known, 0);
         for (guint i = 0; i < found->len; i++)
@@ -197,6 +190,7 @@ void device_monitor_free(DeviceMonitor *monitor) {
                 return;
 
         g_clear_pointer(&monitor->source, sd_event_source_disable_unref);
+        g_clear_pointer(&monitor->list_again, sd_event_source_disable_unref);
         g_clear_pointer(&monitor->socket, udev_monitor_unref);
         g_clear_pointer(&monitor->hwdb, udev_hwdb_unref);
         g_clear_pointer(&monitor->udev, udev_unref);
@@ -225,6 +219,13 @@ int device_monitor_begin(DeviceMonitor *monitor, const HostEvents *events, void 
                 r = sd_event_add_io(monitor->event, &monitor->source,
                                     udev_monitor_get_fd(monitor->socket), EPOLLIN, on_messages,
                                     monitor);
+        /* Made now: what it is for is that no descriptors are left. */
+        if (r >= 0)
+                r = sd_event_add_time_relative(monitor->event, &monitor->list_again,
+                                               CLOCK_MONOTONIC, LIST_AGAIN_USEC, 0, on_list_again,
+                                               monitor);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(monitor->list_again, SD_EVENT_OFF);
         if (r < 0)
                 return r;
 

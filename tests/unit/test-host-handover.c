@@ -167,7 +167,7 @@ static void test_bind(void **state) {
         g_autofree char *path = g_strconcat(fixture->program, ".arguments", NULL);
         g_autofree char *arguments = NULL;
         g_autofree char *expected = g_strdup_printf(
-                "bind %s 0000:01:00.0=nvidia,override= 0000:01:00.1\n", fixture->folder);
+                "bind %s 0000:01:00.0=nvidia,override= 0000:01:00.1=\n", fixture->folder);
 
         start(fixture, HANDOVER_TO_VFIO,
               ORIGINS "echo \"$@\" > \"$0.arguments\"\necho ready\n" GO "exit 0\n");
@@ -193,20 +193,38 @@ static void test_release(void **state) {
 static void test_where_to(void **state) {
         static const struct {
                 FunctionOrigin gpu, audio;
+                bool any;
                 const char *told; /* on the way to the host */
         } cases[] = {
                 { { .driver = "nvidia", .driver_override = "x", .known = true },
-                  { .driver = "vfio-pci", .known = true },
-                  "0000:01:00.0=nvidia,override=x 0000:01:00.1=vfio-pci,override=\n" },
-                { { .driver = "", .known = true },
-                  { .driver = "", .known = false },
-                  "0000:01:00.0=,override= 0000:01:00.1\n" },
+                  { .driver = "vfio-pci", .driver_override = "y", .known = true },
+                  false,
+                  "0000:01:00.0=nvidia,override=x 0000:01:00.1=vfio-pci,override=y\n" },
                 { { .driver = "vfio-pci", .driver_override = "vfio-pci", .known = true },
                   { .driver = "snd_hda_intel", .known = true },
+                  false,
+                  "0000:01:00.0=vfio-pci,override=vfio-pci "
+                  "0000:01:00.1=snd_hda_intel,override=\n" },
+                { { .driver = "", .known = true },
+                  { .driver = "", .known = false },
+                  false,
+                  "0000:01:00.0=,override= 0000:01:00.1=\n" },
+                { { .driver = "vfio-pci", .known = false },
+                  { .driver = "nvidia", .known = false },
+                  false,
+                  "0000:01:00.0=vfio-pci 0000:01:00.1=nvidia\n" },
+                { { .driver = "vfio-pci", .driver_override = "vfio-pci", .known = true },
+                  { .driver = "snd_hda_intel", .known = true },
+                  true,
                   "0000:01:00.0 0000:01:00.1=snd_hda_intel,override=\n" },
                 { { .driver = "vfio-pci", .known = false },
                   { .driver = "vfio-pci", .known = false },
+                  true,
                   "0000:01:00.0 0000:01:00.1\n" },
+                { { .driver = "", .known = false },
+                  { .driver = "", .known = true },
+                  true,
+                  "0000:01:00.0 0000:01:00.1=,override=\n" },
         };
         Fixture *fixture = *state;
         g_autofree char *path = g_strconcat(fixture->program, ".arguments", NULL);
@@ -220,6 +238,7 @@ static void test_where_to(void **state) {
                 origins[0].address = gpu;
                 origins[1] = cases[i].audio;
                 origins[1].address = audio;
+                fixture->record->any_host_driver = cases[i].any;
                 fixture->ended = 0;
                 start(fixture, HANDOVER_TO_HOST,
                       "shift 2; echo \"$@\" > \"$0.arguments\"\necho ready\n" GO);

@@ -115,6 +115,8 @@ static void assert_verdict(const Fixture *fixture, const char *path, bool qcow2,
         }
         assert_int_equal(answer->resolved != NULL, verdict == IMAGE_OK);
         assert_int_equal(answer->why == NULL, verdict == IMAGE_OK);
+        assert_int_equal(answer->block,
+                         answer->resolved && g_str_has_suffix(answer->resolved, "-node"));
         image_answer_free(answer);
 }
 

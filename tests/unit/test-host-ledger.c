@@ -69,6 +69,7 @@ static void assert_same(const CardRecord *a, const CardRecord *b) {
         assert_true(pci_address_equal(a->card, b->card));
         assert_string_equal(a->machine_uuid, b->machine_uuid);
         assert_int_equal(a->return_to_host, b->return_to_host);
+        assert_int_equal(a->any_host_driver, b->any_host_driver);
         assert_int_equal(a->origins->len, b->origins->len);
         for (guint i = 0; i < a->origins->len; i++) {
                 const FunctionOrigin *x = &g_array_index(a->origins, FunctionOrigin, i);
@@ -93,6 +94,7 @@ static void test_round_trip(void **state) {
         assert_int_equal(status.st_mode & 0777, 0700);
 
         second->machine_uuid[0] = '\0';
+        second->any_host_driver = true;
         assert_int_equal(ledger_write(fixture->ledger, second), 0);
         assert_int_equal(ledger_write(fixture->ledger, first), 0);
         first->return_to_host = false;
@@ -104,6 +106,31 @@ static void test_round_trip(void **state) {
         assert_same(g_ptr_array_index(records, 1), second);
         copy = card_record_copy(g_ptr_array_index(records, 0));
         assert_same(copy, first);
+}
+
+/* What was written before there was such a word says no. */
+static void test_any_host_driver_is_new(void **state) {
+        Fixture *fixture = *state;
+        g_autofree char *path = g_build_filename(fixture->state_dir, CARD ".card", NULL);
+        g_autoptr(CardRecord) record = record_make(CARD);
+        g_autoptr(GPtrArray) records = NULL;
+        g_autoptr(GString) text = NULL;
+        g_autofree char *data = NULL;
+        g_autofree char *checksum = NULL;
+        gsize length;
+
+        assert_int_equal(ledger_write(fixture->ledger, record), 0);
+        assert_true(g_file_get_contents(path, &data, &length, NULL));
+        *strstr(data, "# sha256 ") = '\0';
+        text = g_string_new(data);
+        assert_int_equal(g_string_replace(text, "AnyHostDriver=false\n", "", 0), 1);
+        checksum = g_compute_checksum_for_string(G_CHECKSUM_SHA256, text->str, -1);
+        g_string_append_printf(text, "# sha256 %s\n", checksum);
+        assert_true(g_file_set_contents(path, text->str, -1, NULL));
+
+        records = ledger_read(fixture->ledger);
+        assert_int_equal(records->len, 1);
+        assert_same(g_ptr_array_index(records, 0), record);
 }
 
 static void test_remove(void **state) {
@@ -200,6 +227,7 @@ static void test_no_folder(void **state) {
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_round_trip, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_any_host_driver_is_new, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_remove, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_every_truncation, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_every_changed_byte, setup, teardown),

@@ -11,7 +11,9 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <umockdev.h>
+#include <unistd.h>
 
 typedef struct Fixture {
         sd_event *event;
@@ -147,6 +149,68 @@ static void test_list_again(void **state) {
         assert_string_equal(fixture->told->str, "=0");
 }
 
+/* Takes all descriptors, or gives them back. */
+static void descriptors_take(bool take) {
+        static struct rlimit before;
+
+        if (take) {
+                int first = dup(STDIN_FILENO);
+                struct rlimit limit;
+
+                assert_return_code(first, errno);
+                close(first);
+                assert_return_code(getrlimit(RLIMIT_NOFILE, &before), errno);
+                limit = before;
+                limit.rlim_cur = (rlim_t)first;
+                assert_return_code(setrlimit(RLIMIT_NOFILE, &limit), errno);
+        } else
+                assert_return_code(setrlimit(RLIMIT_NOFILE, &before), errno);
+}
+
+/* Runs the loop until something was told. */
+static void run_until_told(Fixture *fixture) {
+        gint64 deadline = g_get_monotonic_time() + 20 * G_USEC_PER_SEC;
+
+        while (fixture->told->len == 0) {
+                assert_true(sd_event_run(fixture->event, 1000000) >= 0);
+                assert_true(g_get_monotonic_time() < deadline);
+        }
+}
+
+/* A listing that fails tells nothing, comes again, and then tells what went meanwhile. */
+static void test_list_fails(void **state) {
+        Fixture *fixture = *state;
+
+        begin(fixture);
+        umockdev_testbed_remove_device(fixture->testbed, "/sys/devices/0000:01:00.0");
+        add_function(fixture, "0000:03:00.0", "0x030200\n");
+        assert_told(fixture, "+0000:03:00.0");
+        descriptors_take(true);
+        assert_int_equal(device_monitor_list(fixture->monitor), -EMFILE);
+        assert_int_equal(device_monitor_list(fixture->monitor), -EMFILE);
+        /* The first time that it comes again, too. */
+        assert_true(sd_event_run(fixture->event, 20000000) > 0);
+        descriptors_take(false);
+        assert_string_equal(fixture->told->str, "");
+        run_until_told(fixture);
+        assert_told(fixture, "+0000:03:00.0 =1");
+}
+
+/* An event whose device cannot be looked at is an event lost. */
+static void test_event_unreadable(void **state) {
+        Fixture *fixture = *state;
+
+        begin(fixture);
+        umockdev_testbed_uevent(fixture->testbed, "/sys/devices/0000:01:00.0", "change");
+        descriptors_take(true);
+        while (sd_event_run(fixture->event, 0) > 0)
+                ;
+        descriptors_take(false);
+        assert_string_equal(fixture->told->str, "");
+        run_until_told(fixture);
+        assert_told(fixture, "+0000:01:00.0 =1");
+}
+
 /* The names are the real database's; that it knows the vendor is all that is asked of it. */
 static void test_names(void **state) {
         Fixture *fixture = *state;
@@ -168,7 +232,8 @@ static void test_names(void **state) {
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 TEST(test_every_action), TEST(test_come_and_go), TEST(test_stranger_goes),
-                TEST(test_list_again),   TEST(test_names),
+                TEST(test_list_again),   TEST(test_list_fails),  TEST(test_event_unreadable),
+                TEST(test_names),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

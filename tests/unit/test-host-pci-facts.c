@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <glib/gstdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <umockdev.h>
 #include <unistd.h>
 
@@ -119,7 +120,7 @@ static void test_card(void **state) {
         assert_int_equal(g_strv_length(facts->reset_methods), 2);
         assert_string_equal(facts->reset_methods[1], "bus");
 
-        card = pci_facts_read_card(parse("01:00.0"));
+        assert_int_equal(pci_facts_read_card(parse("01:00.0"), &card), 0);
         assert_int_equal(card->len, 2);
         assert_function(card, 0, "0000:01:00.0", "nouveau");
         assert_function(card, 1, "0000:01:00.1", "snd_hda_intel");
@@ -190,9 +191,50 @@ static void test_virtual_functions(void **state) {
         assert_int_equal(pci_facts_read_function(parse("01:00.4"), &function), 0);
         assert_true(function.virtual_function);
 
-        gpus = pci_facts_read_slot_gpus(parse("01:00.4"));
+        assert_int_equal(pci_facts_read_slot_gpus(parse("01:00.4"), &gpus), 0);
         assert_int_equal(gpus->len, 1);
         assert_true(pci_address_equal(g_array_index(gpus, PciAddress, 0), parse("01:00.0")));
+}
+
+/* No descriptor, and the device is still there: that must not be taken for its absence. What can be
+ * had with each number of them is everything or an error, and never half of it. */
+static void test_no_descriptors(void **state) {
+        g_autoptr(UMockdevTestbed) testbed = umockdev_testbed_new();
+        struct rlimit before, limit;
+        int first = dup(STDIN_FILENO);
+        unsigned refused = 0;
+
+        assert_return_code(first, errno);
+        close(first);
+        add_function(testbed, "0000:01:00.0", "0x030000\n", "nouveau", "7");
+        add_function(testbed, "0000:01:00.1", "0x040300\n", "snd_hda_intel", "7");
+        assert_return_code(getrlimit(RLIMIT_NOFILE, &before), errno);
+        for (rlim_t count = 0; count < 4; count++) {
+                g_autoptr(DeviceFacts) facts = NULL;
+                g_autoptr(GArray) gpus = NULL, slot = NULL, card = NULL;
+                int r[4];
+
+                limit = before;
+                limit.rlim_cur = (rlim_t)first + count;
+                assert_return_code(setrlimit(RLIMIT_NOFILE, &limit), errno);
+                r[0] = pci_facts_read(parse("01:00.0"), &facts);
+                r[1] = pci_facts_read_gpus(&gpus);
+                r[2] = pci_facts_read_slot_gpus(parse("01:00.0"), &slot);
+                r[3] = pci_facts_read_card(parse("01:00.0"), &card);
+                assert_return_code(setrlimit(RLIMIT_NOFILE, &before), errno);
+
+                for (size_t i = 0; i < G_N_ELEMENTS(r); i++) {
+                        refused += r[i] < 0;
+                        assert_true(r[i] == 0 || r[i] == -EMFILE);
+                        assert_true(count > 0 || r[i] == -EMFILE);
+                        assert_true(count < 3 || r[i] == 0);
+                }
+                assert_true(!facts || facts->companions->len == 1);
+                assert_true(!gpus || gpus->len == 1);
+                assert_true(!slot || slot->len == 1);
+                assert_true(!card || card->len == 2);
+        }
+        assert_true(refused > G_N_ELEMENTS((int[4]){ 0 })); /* also half-way */
 }
 
 /* Text where numbers should be, and no device at all. */
@@ -244,6 +286,7 @@ int main(void) {
                 cmocka_unit_test(test_noiommu_group_is_none),
                 cmocka_unit_test(test_host),
                 cmocka_unit_test(test_virtual_functions),
+                cmocka_unit_test(test_no_descriptors),
                 cmocka_unit_test(test_nonsense),
                 cmocka_unit_test(test_predicates),
         };

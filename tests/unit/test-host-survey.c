@@ -158,6 +158,23 @@ static void test_holders(void **state) {
         assert_string_equal(holder->node, "/dev/dri/card0");
 }
 
+static void test_block(void **state) {
+        Fixture *fixture = *state;
+        static const char *const images[] = { "x", "y", NULL };
+        const ImageAnswer *answer;
+
+        use_script(fixture,
+                   "printf 'image\\tblock\\t/dev/x\\t\\nimage\\tok\\t/y\\t\\n'; echo end\n");
+        ask(fixture, images);
+        assert_int_equal(fixture->answer->error, 0);
+        answer = g_ptr_array_index(fixture->answer->images, 0);
+        assert_int_equal(answer->verdict, IMAGE_OK);
+        assert_string_equal(answer->resolved, "/dev/x");
+        assert_true(answer->block);
+        answer = g_ptr_array_index(fixture->answer->images, 1);
+        assert_false(answer->block);
+}
+
 /* Whatever is not a whole answer is an error. */
 static void test_broken_answers(void **state) {
         static const char *const scripts[] = {
@@ -216,23 +233,28 @@ static void test_link(void **state) {
         static const HostEvents events = { .link_read = on_link };
         Fixture *fixture = *state;
         PciAddress address = { .bus = 1 };
+        g_autofree char *path = g_strconcat(fixture->program, ".runs", NULL);
+        g_autofree char *runs = NULL;
 
         use_script(fixture, "[ \"$*\" = 'link 0000:01:00.0' ] || exit 1\n"
+                            "echo >> \"$0.runs\"\n"
                             "printf 'link\\t8.0 GT/s PCIe\\t16\\n'; echo end\n");
-        surveys_read_link(fixture->surveys, address, &events, fixture);
-        surveys_read_link(fixture->surveys, address, &events, fixture);
+        for (unsigned i = 0; i < 200; i++) /* more than there may be surveys */
+                surveys_read_link(fixture->surveys, address, &events, fixture);
         assert_int_equal(fixture->links, 0);
         assert_return_code(sd_event_loop(fixture->event), 0);
         assert_int_equal(fixture->links, 1);
+        assert_true(g_file_get_contents(path, &runs, NULL, NULL));
+        assert_string_equal(runs, "\n");
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(int argc, char *argv[]) {
         static const struct CMUnitTest tests[] = {
-                TEST(test_images),         TEST(test_nothing_asked), TEST(test_holders),
-                TEST(test_broken_answers), TEST(test_no_program),    TEST(test_overdue),
-                TEST(test_link),
+                TEST(test_images),  TEST(test_nothing_asked),  TEST(test_holders),
+                TEST(test_block),   TEST(test_broken_answers), TEST(test_no_program),
+                TEST(test_overdue), TEST(test_link),
         };
 
         if (argc != 2)
