@@ -1,7 +1,6 @@
-/* The rules of one machine. What a look at its domain finds is always right, with two exceptions
- * that are not about truth but about telling it once: while a start is under way the domain
- * flickers through off and paused before it runs, and a machine that was asked to stop still runs
- * until it does not. This file knows no libvirt and no GPU. */
+/* The rules of one machine. What a look at its domain finds is always right, with one exception
+ * that is not about truth but about telling it once: while a start is under way the domain flickers
+ * through off and paused before it runs. This file knows no libvirt and no GPU. */
 #include "machine-state.h"
 
 #include <stddef.h>
@@ -20,8 +19,8 @@ static const MachineState then[_MACHINE_EVENT_MAX][_MACHINE_STATE_MAX] = {
         /* created, starting, running, paused, stopping, stopped, crashed */
         [MACHINE_SEEN_NEVER_STARTED] = { CREATED, STARTING, CREATED, CREATED, CREATED, CREATED,
                                          CREATED },
-        [MACHINE_SEEN_RUNNING] = { RUNNING, RUNNING, RUNNING, RUNNING, STOPPING, RUNNING, RUNNING },
-        [MACHINE_SEEN_PAUSED] = { PAUSED, STARTING, PAUSED, PAUSED, STOPPING, PAUSED, PAUSED },
+        [MACHINE_SEEN_RUNNING] = { RUNNING, RUNNING, RUNNING, RUNNING, RUNNING, RUNNING, RUNNING },
+        [MACHINE_SEEN_PAUSED] = { PAUSED, STARTING, PAUSED, PAUSED, PAUSED, PAUSED, PAUSED },
         [MACHINE_SEEN_STOPPING] = { STOPPING, STOPPING, STOPPING, STOPPING, STOPPING, STOPPING,
                                     STOPPING },
         /* libvirt forgets the reason when it restarts: what has crashed stays so until it runs. */
@@ -34,6 +33,11 @@ static const MachineState then[_MACHINE_EVENT_MAX][_MACHINE_STATE_MAX] = {
         [MACHINE_ASK_POWER_OFF] = { REFUSED, REFUSED, STOPPING, STOPPING, STOPPING, REFUSED,
                                     REFUSED },
         [MACHINE_ASK_DELETE] = { CREATED, REFUSED, STOPPING, STOPPING, STOPPING, STOPPED, CRASHED },
+        [MACHINE_ASK_REBOOT] = { REFUSED, REFUSED, RUNNING, REFUSED, REFUSED, REFUSED, REFUSED },
+        [MACHINE_ASK_PAUSE] = { REFUSED, REFUSED, RUNNING, REFUSED, REFUSED, REFUSED, REFUSED },
+        [MACHINE_ASK_RESUME] = { REFUSED, REFUSED, REFUSED, PAUSED, REFUSED, REFUSED, REFUSED },
+        [MACHINE_ASK_CHANGE] = { CREATED, REFUSED, RUNNING, PAUSED, REFUSED, STOPPED, CRASHED },
+        [MACHINE_ASK_CONSOLE] = { REFUSED, REFUSED, RUNNING, PAUSED, STOPPING, REFUSED, REFUSED },
         [MACHINE_STARTED] = { CREATED, RUNNING, RUNNING, PAUSED, STOPPING, STOPPED, CRASHED },
         [MACHINE_START_FAILED] = { CREATED, STOPPED, RUNNING, PAUSED, STOPPING, STOPPED, CRASHED },
         [MACHINE_STOP_FAILED] = { CREATED, STARTING, RUNNING, PAUSED, RUNNING, STOPPED, CRASHED },
@@ -59,13 +63,16 @@ const char *machine_help(MachineState state, MachineEvent event) {
         case MACHINE_STARTING:
                 return "Wait until it runs; its StateChanged signal tells.";
         case MACHINE_PAUSED:
-                return event == MACHINE_ASK_SHUTDOWN
-                               ? "A paused guest cannot hear the power button: "
-                                 "resume it, or use PowerOff."
-                               : "Use PowerOff to end it first.";
+                if (event == MACHINE_ASK_SHUTDOWN || event == MACHINE_ASK_REBOOT)
+                        return "A paused guest cannot hear of it: use Resume first, or PowerOff.";
+                if (event == MACHINE_ASK_PAUSE)
+                        return "Use Resume to let it run.";
+                return "Use PowerOff to end it first.";
         case MACHINE_STOPPING:
                 return "Wait until it has stopped, or use PowerOff.";
         default:
+                if (event == MACHINE_ASK_RESUME)
+                        return "Only a paused machine can be resumed.";
                 return "Use Shutdown or PowerOff to end it first.";
         }
 }
@@ -93,6 +100,11 @@ const char *machine_event_to_string(MachineEvent event) {
                 [MACHINE_ASK_SHUTDOWN] = "ask-shutdown",
                 [MACHINE_ASK_POWER_OFF] = "ask-power-off",
                 [MACHINE_ASK_DELETE] = "ask-delete",
+                [MACHINE_ASK_REBOOT] = "ask-reboot",
+                [MACHINE_ASK_PAUSE] = "ask-pause",
+                [MACHINE_ASK_RESUME] = "ask-resume",
+                [MACHINE_ASK_CHANGE] = "ask-change",
+                [MACHINE_ASK_CONSOLE] = "ask-console",
                 [MACHINE_STARTED] = "started",
                 [MACHINE_START_FAILED] = "start-failed",
                 [MACHINE_STOP_FAILED] = "stop-failed",

@@ -20,7 +20,7 @@ typedef enum MachineEvent {
         MACHINE_SEEN_NEVER_STARTED,
         MACHINE_SEEN_RUNNING,
         MACHINE_SEEN_PAUSED,
-        MACHINE_SEEN_STOPPING,
+        MACHINE_SEEN_STOPPING, /* it shuts down, or runs although it was asked to stop */
         MACHINE_SEEN_OFF,
         MACHINE_SEEN_CRASHED,
         /* Requests. */
@@ -28,6 +28,11 @@ typedef enum MachineEvent {
         MACHINE_ASK_SHUTDOWN,
         MACHINE_ASK_POWER_OFF,
         MACHINE_ASK_DELETE,
+        MACHINE_ASK_REBOOT,
+        MACHINE_ASK_PAUSE, /* what follows is seen, not assumed; likewise below */
+        MACHINE_ASK_RESUME,
+        MACHINE_ASK_CHANGE, /* a disk or NIC to come or go */
+        MACHINE_ASK_CONSOLE,
         /* Completions. */
         MACHINE_STARTED, /* whatever was seen meanwhile: what follows is seen again */
         MACHINE_START_FAILED,

@@ -7,7 +7,7 @@
 #include <string.h>
 
 static bool is_request(MachineEvent event) {
-        return event >= MACHINE_ASK_START && event <= MACHINE_ASK_DELETE;
+        return event >= MACHINE_ASK_START && event <= MACHINE_ASK_CONSOLE;
 }
 
 static void a_refusal_changes_nothing_and_only_requests_are_refused(void **unused) {
@@ -54,7 +54,7 @@ static void a_guest_that_ignores_the_button_stays_stopping(void **unused) {
 
         machine_step(MACHINE_RUNNING, MACHINE_ASK_SHUTDOWN, &after);
         assert_int_equal(after, MACHINE_STOPPING);
-        machine_step(after, MACHINE_SEEN_RUNNING, &after);
+        machine_step(after, MACHINE_SEEN_STOPPING, &after);
         assert_int_equal(after, MACHINE_STOPPING);
         assert_int_equal(machine_step(after, MACHINE_ASK_POWER_OFF, &after), MACHINE_OK);
 }
