@@ -12,9 +12,10 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(sd_bus_error, sd_bus_error_free)
 #define GPU_INTERFACE     "org.feos.VM1.GPU"
 #define MACHINE_INTERFACE "org.feos.VM1.Machine"
 
-#define ACTION_CREATE "org.feos.vm1.create"
-#define ACTION_MANAGE "org.feos.vm1.manage"
-#define ACTION_GPU    "org.feos.vm1.gpu"
+#define ACTION_CREATE  "org.feos.vm1.create"
+#define ACTION_MANAGE  "org.feos.vm1.manage"
+#define ACTION_CONSOLE "org.feos.vm1.console"
+#define ACTION_GPU     "org.feos.vm1.gpu"
 
 struct Bus {
         sd_event *event;
@@ -25,4 +26,6 @@ struct Bus {
         char *hypervisor_uri;
         char **image_directories;
         GHashTable *pendings; /* set of Pending *, owned */
+        GHashTable
+                *faults; /* GPU's path, owned -> GpuFault: those that the journal has as raised */
 };

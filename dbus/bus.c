@@ -76,6 +76,7 @@ int bus_new(sd_event *event, Manager *manager, const BusConfig *config, Bus **re
         bus->hypervisor_uri = g_strdup(facts.uri);
         bus->image_directories = g_strdupv((char **)config->image_directories);
         bus->pendings = g_hash_table_new(NULL, NULL);
+        bus->faults = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 
         r = connect_bus(bus);
         if (r < 0)
@@ -109,6 +110,7 @@ void bus_free(Bus *bus) {
         for (GList *pending = pendings; pending; pending = pending->next)
                 pending_abandon(pending->data);
         g_hash_table_destroy(bus->pendings);
+        g_hash_table_destroy(bus->faults);
         authorizer_free(bus->authorizer);
         sd_bus_flush_close_unref(bus->sd);
         sd_event_unref(bus->event);

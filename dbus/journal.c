@@ -1,5 +1,5 @@
-/* Writes state changes to the journal, for people and for programs that want the past. It decides
- * nothing and remembers nothing. */
+/* Writes what became of GPUs and machines to the journal, for people and for programs that want the
+ * past. It decides nothing and remembers nothing. */
 #include "journal.h"
 
 #include <stdarg.h>
@@ -30,16 +30,29 @@ static void entry_send(const GPtrArray *entry) {
         sd_journal_sendv(fields, (int)entry->len);
 }
 
-static GPtrArray *entry_new(const char *id, const char *old, const char *new, const char *reason) {
+static GPtrArray *entry_new(const char *id, int priority) {
         GPtrArray *entry = g_ptr_array_new_with_free_func(g_free);
 
         entry_add(entry, "MESSAGE_ID=%s", id);
-        entry_add(entry, "PRIORITY=%d", LOG_INFO);
+        entry_add(entry, "PRIORITY=%d", priority);
+        return entry;
+}
+
+static void entry_add_states(GPtrArray *entry, const char *old, const char *new,
+                             const char *reason) {
         entry_add(entry, "FEOS_OLD_STATE=%s", old);
         entry_add(entry, "FEOS_STATE=%s", new);
         if (reason && *reason)
                 entry_add(entry, "FEOS_REASON=%s", reason);
-        return entry;
+}
+
+/* A GPU that no machine has gets no empty field. */
+static void entry_add_gpu(GPtrArray *entry, const Gpu *gpu) {
+        char address[PCI_ADDRESS_BUFFER];
+
+        entry_add(entry, "FEOS_GPU=%s", pci_address_print(gpu->address, address));
+        if (*gpu->machine_name)
+                entry_add(entry, "FEOS_MACHINE=%s", gpu->machine_name);
 }
 
 static const char *colon(const char *reason) {
@@ -48,31 +61,60 @@ static const char *colon(const char *reason) {
 
 void journal_gpu_state(const Gpu *gpu, GpuState old, const char *reason) {
         const char *from = gpu_state_to_string(old), *to = gpu_state_to_string(gpu->view.state);
-        g_autoptr(GPtrArray) entry = entry_new(JOURNAL_GPU_STATE_ID, from, to, reason);
+        g_autoptr(GPtrArray) entry = entry_new(JOURNAL_GPU_STATE_ID, LOG_INFO);
         char address[PCI_ADDRESS_BUFFER];
 
         pci_address_print(gpu->address, address);
         entry_add(entry, "MESSAGE=GPU %s: %s -> %s%s%s", address, from, to, colon(reason),
                   reason ?: "");
-        entry_add(entry, "FEOS_GPU=%s", address);
-        if (*gpu->machine_name)
-                entry_add(entry, "FEOS_MACHINE=%s", gpu->machine_name);
+        entry_add_states(entry, from, to, reason);
+        entry_add_gpu(entry, gpu);
+        entry_send(entry);
+}
+
+void journal_gpu_fault(const Gpu *gpu, GpuFault old) {
+        bool cleared = gpu->view.fault == GPU_FAULT_NONE;
+        const char *fault = gpu_fault_to_string(cleared ? old : gpu->view.fault);
+        g_autoptr(GPtrArray) entry = cleared ? entry_new(JOURNAL_GPU_FAULT_CLEARED_ID, LOG_NOTICE)
+                                             : entry_new(JOURNAL_GPU_FAULT_ID, LOG_ERR);
+        char address[PCI_ADDRESS_BUFFER];
+
+        pci_address_print(gpu->address, address);
+        if (cleared)
+                entry_add(entry, "MESSAGE=GPU %s: fault %s cleared", address, fault);
+        else
+                entry_add(entry, "MESSAGE=GPU %s: fault %s%s%s", address, fault,
+                          colon(gpu->fault_message), gpu->fault_message);
+        entry_add(entry, "FEOS_FAULT=%s", fault);
+        entry_add_gpu(entry, gpu);
         entry_send(entry);
 }
 
 void journal_machine_state(const Machine *machine, MachineState old, const char *reason) {
         const char *from = machine_state_to_string(old);
         const char *to = machine_state_to_string(machine->state);
-        g_autoptr(GPtrArray) entry = entry_new(JOURNAL_MACHINE_STATE_ID, from, to, reason);
+        int priority = machine->state == MACHINE_CRASHED ? LOG_WARNING : LOG_INFO;
+        g_autoptr(GPtrArray) entry = entry_new(JOURNAL_MACHINE_STATE_ID, priority);
         char address[PCI_ADDRESS_BUFFER];
 
         entry_add(entry, "MESSAGE=Machine %s: %s -> %s%s%s", machine->name, from, to, colon(reason),
                   reason ?: "");
+        entry_add_states(entry, from, to, reason);
         entry_add(entry, "FEOS_MACHINE=%s", machine->name);
         entry_add(entry, "FEOS_MACHINE_UUID=%s", machine->uuid);
         /* A field may stand more than once in an entry: one per GPU. */
         for (guint i = 0; i < machine->gpus->len; i++)
                 entry_add(entry, "FEOS_GPU=%s",
                           pci_address_print(g_array_index(machine->gpus, PciAddress, i), address));
+        entry_send(entry);
+}
+
+void journal_autostart_failed(const char *name, const Refusal *refusal) {
+        g_autoptr(GPtrArray) entry = entry_new(JOURNAL_AUTOSTART_FAILED_ID, LOG_ERR);
+
+        entry_add(entry, "MESSAGE=Machine %s could not be started with the host: %s %s", name,
+                  refusal->message, refusal->remedy);
+        entry_add(entry, "FEOS_MACHINE=%s", name);
+        entry_add(entry, "FEOS_ERROR=%s", refusal_code_to_string(refusal->code));
         entry_send(entry);
 }

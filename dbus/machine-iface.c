@@ -5,6 +5,7 @@
 #include "errors.h"
 #include "paths.h"
 #include "pending.h"
+#include "request-parse.h"
 #include "text.h"
 
 static const Machine *machine_at(const Bus *bus, const char *path) {
@@ -37,27 +38,37 @@ int machine_enumerate(sd_bus *sd, const char *prefix, void *userdata, char ***re
 
 typedef void (*MachineCall)(Manager *manager, const char *name, ManagerDone done, void *userdata);
 
-/* Authorises and then does one thing with the machine at the path of @m. */
-static int machine_call(sd_bus_message *m, Bus *bus, const char *action, const char *verb,
-                        MachineCall call, sd_bus_error *error) {
+/* Authorises a call about the machine at the path of @m. As pending_begin(); also gives a copy of
+ * its name, for the record may end within the manager's call. */
+static int machine_begin(Bus *bus, sd_bus_message *m, const char *action, const char *verb,
+                         char **ret_name, sd_bus_error *error, Pending **ret) {
         const Machine *machine = machine_at(bus, sd_bus_message_get_path(m));
         g_autofree char *gpus = NULL;
-        g_autofree char *name = NULL;
-        Pending *pending;
         int r;
 
+        *ret = NULL;
         if (!machine)
                 return error_set_no_object(error, sd_bus_message_get_path(m));
         gpus = addresses_to_string(machine->gpus);
         r = pending_begin(
                 bus, m, action,
                 &(AuthorizeDetails){ .machine = machine->name, .gpus = gpus, .verb = verb }, error,
-                &pending);
-        if (pending) {
-                /* The record may end within the call. */
-                name = g_strdup(machine->name);
+                ret);
+        if (*ret)
+                *ret_name = g_strdup(machine->name);
+        return r;
+}
+
+/* Authorises and then does one thing with the machine at the path of @m. */
+static int machine_call(sd_bus_message *m, Bus *bus, const char *action, const char *verb,
+                        MachineCall call, sd_bus_error *error) {
+        g_autofree char *name = NULL;
+        Pending *pending;
+        int r;
+
+        r = machine_begin(bus, m, action, verb, &name, error, &pending);
+        if (pending)
                 call(bus->manager, name, pending_done, pending);
-        }
         return r;
 }
 
@@ -77,6 +88,97 @@ static int method_power_off(sd_bus_message *m, void *userdata, sd_bus_error *err
 
 static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         return machine_call(m, userdata, ACTION_CREATE, "Delete", manager_delete_machine, error);
+}
+
+static int method_reboot(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return machine_call(m, userdata, ACTION_MANAGE, "Reboot", manager_reboot_machine, error);
+}
+
+static int method_pause(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return machine_call(m, userdata, ACTION_MANAGE, "Pause", manager_pause_machine, error);
+}
+
+static int method_resume(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return machine_call(m, userdata, ACTION_MANAGE, "Resume", manager_resume_machine, error);
+}
+
+/* What is wrong with the device itself is said before anybody is asked for a password. */
+static int machine_attach(sd_bus_message *m, Bus *bus, DeviceKind kind, const char *verb,
+                          sd_bus_error *error) {
+        g_autoptr(GPtrArray) findings = findings_new();
+        g_autoptr(DeviceRequest) device = NULL;
+        g_autofree char *name = NULL;
+        const Refusal *first;
+        Pending *pending;
+        int r;
+
+        r = device_parse(m, kind, findings, &device);
+        if (r < 0)
+                return error_set_arguments(error, r);
+        first = findings_first_error(findings);
+        if (first)
+                return error_set_refusal(error, first);
+        r = machine_begin(bus, m, ACTION_MANAGE, verb, &name, error, &pending);
+        if (pending)
+                manager_attach_device(bus->manager, name, g_steal_pointer(&device),
+                                      pending_attached, pending);
+        return r;
+}
+
+static int machine_detach(sd_bus_message *m, Bus *bus, DeviceKind kind, const char *verb,
+                          sd_bus_error *error) {
+        g_autofree char *name = NULL;
+        Pending *pending;
+        const char *id;
+        int r;
+
+        r = sd_bus_message_read_basic(m, 's', &id);
+        if (r < 0)
+                return error_set_arguments(error, r);
+        r = machine_begin(bus, m, ACTION_MANAGE, verb, &name, error, &pending);
+        if (pending)
+                manager_detach_device(bus->manager, name, kind, id, pending_done, pending);
+        return r;
+}
+
+static int method_attach_disk(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return machine_attach(m, userdata, DEVICE_DISK, "AttachDisk", error);
+}
+
+static int method_detach_disk(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return machine_detach(m, userdata, DEVICE_DISK, "DetachDisk", error);
+}
+
+static int method_attach_nic(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return machine_attach(m, userdata, DEVICE_NIC, "AttachNIC", error);
+}
+
+static int method_detach_nic(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        return machine_detach(m, userdata, DEVICE_NIC, "DetachNIC", error);
+}
+
+static int method_open_console(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        g_autofree char *name = NULL;
+        Bus *bus = userdata;
+        Pending *pending;
+        int r;
+
+        r = machine_begin(bus, m, ACTION_CONSOLE, "OpenConsole", &name, error, &pending);
+        if (pending)
+                manager_open_machine_console(bus->manager, name, pending_console, pending);
+        return r;
+}
+
+static int method_get_xml(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        g_autofree char *name = NULL;
+        Bus *bus = userdata;
+        Pending *pending;
+        int r;
+
+        r = machine_begin(bus, m, ACTION_CONSOLE, "GetXML", &name, error, &pending);
+        if (pending)
+                manager_get_machine_xml(bus->manager, name, pending_xml, pending);
+        return r;
 }
 
 /* The getter of a property that is one D-Bus value of @machine. */
@@ -158,7 +260,22 @@ const sd_bus_vtable machine_vtable[] = {
         SD_BUS_METHOD("Start", NULL, NULL, method_start, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Shutdown", NULL, NULL, method_shutdown, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("PowerOff", NULL, NULL, method_power_off, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Reboot", NULL, NULL, method_reboot, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Pause", NULL, NULL, method_pause, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD("Resume", NULL, NULL, method_resume, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Delete", NULL, NULL, method_delete, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("OpenConsole", SD_BUS_NO_ARGS, SD_BUS_RESULT("h", console),
+                                method_open_console, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("AttachDisk", SD_BUS_ARGS("a{sv}", disk), SD_BUS_RESULT("s", id),
+                                method_attach_disk, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("DetachDisk", SD_BUS_ARGS("s", id), SD_BUS_NO_RESULT,
+                                method_detach_disk, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("AttachNIC", SD_BUS_ARGS("a{sv}", nic), SD_BUS_RESULT("s", id),
+                                method_attach_nic, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("DetachNIC", SD_BUS_ARGS("s", id), SD_BUS_NO_RESULT,
+                                method_detach_nic, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("GetXML", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", xml), method_get_xml,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_SIGNAL_WITH_ARGS("StateChanged", SD_BUS_ARGS("s", old, "s", new, "s", reason), 0),
         SD_BUS_VTABLE_END,
 };

@@ -97,22 +97,40 @@ static void emit_state(Bus *bus, const char *path, const char *interface, const 
         warn(r, path);
 }
 
+/* A change of the fault may be one of its text alone, which is no news for the journal. */
+static void note_fault(Bus *bus, const Gpu *gpu, const char *path) {
+        GpuFault old = GPOINTER_TO_UINT(g_hash_table_lookup(bus->faults, path));
+
+        if (gpu->view.fault == old)
+                return;
+        journal_gpu_fault(gpu, old);
+        if (gpu->view.fault == GPU_FAULT_NONE)
+                g_hash_table_remove(bus->faults, path);
+        else
+                g_hash_table_insert(bus->faults, g_strdup(path), GUINT_TO_POINTER(gpu->view.fault));
+}
+
 static void on_gpu_added(void *userdata, const Gpu *gpu) {
         g_autofree char *path = path_of_gpu(gpu->address);
         Bus *bus = userdata;
 
+        note_fault(bus, gpu, path);
         warn(sd_bus_emit_object_added(bus->sd, path), path);
 }
 
 static void on_gpu_removed(void *userdata, const Gpu *gpu) {
         g_autofree char *path = path_of_gpu(gpu->address);
+        Bus *bus = userdata;
 
-        emit_removed(userdata, path, GPU_INTERFACE);
+        /* Its fault goes with it; no entry says that it can be used again. */
+        g_hash_table_remove(bus->faults, path);
+        emit_removed(bus, path, GPU_INTERFACE);
 }
 
 static void on_gpu_changed(void *userdata, const Gpu *gpu, unsigned changes) {
         g_autofree char *path = path_of_gpu(gpu->address);
 
+        note_fault(userdata, gpu, path);
         emit_changes(userdata, path, GPU_INTERFACE, gpu_properties, G_N_ELEMENTS(gpu_properties),
                      changes);
 }
@@ -154,6 +172,10 @@ static void on_machine_state_changed(void *userdata, const Machine *machine, Mac
                    machine_state_to_string(machine->state), reason);
 }
 
+static void on_autostart_failed(void *userdata, const char *name, const Refusal *refusal) {
+        journal_autostart_failed(name, refusal);
+}
+
 static void on_service_changed(void *userdata) {
         Bus *bus = userdata;
 
@@ -171,5 +193,6 @@ const Observer bus_observer = {
         .machine_removed = on_machine_removed,
         .machine_changed = on_machine_changed,
         .machine_state_changed = on_machine_state_changed,
+        .autostart_failed = on_autostart_failed,
         .service_changed = on_service_changed,
 };

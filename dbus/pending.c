@@ -6,6 +6,8 @@
 #include "errors.h"
 #include "text.h"
 
+#include "autoptr.h"
+
 #include <errno.h>
 #include <systemd/sd-journal.h>
 
@@ -167,6 +169,46 @@ void pending_holders(void *userdata, const GPtrArray *holders, const Refusal *re
         r = sd_bus_message_new_method_return(pending->message, &reply);
         if (r >= 0)
                 r = append_holders(reply, holders);
+        pending_send(pending, reply, r);
+}
+
+/* Answers with one string. */
+static void pending_text(Pending *pending, const char *text, const Refusal *refusal) {
+        g_autoptr(sd_bus_message) reply = NULL;
+        int r;
+
+        if (refusal) {
+                pending_refuse(pending, refusal);
+                return;
+        }
+        r = sd_bus_message_new_method_return(pending->message, &reply);
+        if (r >= 0)
+                r = append_text(reply, text);
+        pending_send(pending, reply, r);
+}
+
+void pending_attached(void *userdata, const char *id, const Refusal *refusal) {
+        pending_text(userdata, id, refusal);
+}
+
+void pending_xml(void *userdata, const char *xml, const Refusal *refusal) {
+        pending_text(userdata, xml, refusal);
+}
+
+void pending_console(void *userdata, int fd, const Refusal *refusal) {
+        /* Ours to close: the message has a duplicate, which goes with it. */
+        g_autofd G_GNUC_UNUSED int console = fd;
+        g_autoptr(sd_bus_message) reply = NULL;
+        Pending *pending = userdata;
+        int r;
+
+        if (refusal) {
+                pending_refuse(pending, refusal);
+                return;
+        }
+        r = sd_bus_message_new_method_return(pending->message, &reply);
+        if (r >= 0)
+                r = sd_bus_message_append(reply, "h", console);
         pending_send(pending, reply, r);
 }
 

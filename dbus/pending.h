@@ -14,11 +14,14 @@ int pending_begin(Bus *bus, sd_bus_message *m, const char *action, const Authori
 /* What Create answers with: copies @path. */
 void pending_set_path(Pending *pending, const char *path);
 
-/* The answers; each one ends the pending call. As ManagerDone, ManagerChecked and ManagerHolders.
- */
+/* The answers; each one ends the pending call. As ManagerDone, ManagerChecked, ManagerHolders,
+ * ManagerAttached, HypervisorXML and HypervisorConsole. */
 void pending_done(void *userdata, const Refusal *refusal);
 void pending_checked(void *userdata, const GPtrArray *findings);
 void pending_holders(void *userdata, const GPtrArray *holders, const Refusal *refusal);
+void pending_attached(void *userdata, const char *id, const Refusal *refusal);
+void pending_xml(void *userdata, const char *xml, const Refusal *refusal);
+void pending_console(void *userdata, int fd, const Refusal *refusal);
 
 /* Answers @pending with an error because the service ends, and frees it. */
 void pending_abandon(Pending *pending);

@@ -364,6 +364,7 @@ static void devices_listed(void *userdata, const GArray *addresses) {
                 manager_undo_half_binds(manager);
         manager->begun = true;
         manager_settle(manager);
+        manager_autostart(manager);
 }
 
 static void link_read(void *userdata, PciAddress address, const LinkFacts *link) {

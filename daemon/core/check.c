@@ -200,9 +200,12 @@ static void check_size(const CheckFacts *facts, const Request *request, GPtrArra
                                                " MiB of memory; ask for less.",
                                                facts->host.cpus, facts->host.memory_mib);
 
-        if (request->vcpus > facts->host.cpus)
-                findings_error(findings, REFUSAL_INVALID_OPTION, "vcpus", has,
-                               "Option vcpus is %u, more than the host has.", request->vcpus);
+        if (request->max_vcpus > facts->host.cpus)
+                findings_error(findings, REFUSAL_INVALID_OPTION,
+                               request->max_vcpus > request->vcpus ? "max-vcpus" : "vcpus", has,
+                               "Option %s is %u, more than the host has.",
+                               request->max_vcpus > request->vcpus ? "max-vcpus" : "vcpus",
+                               request->max_vcpus);
         if (request->memory_mib > facts->host.memory_mib)
                 findings_error(findings, REFUSAL_INVALID_OPTION, "memory-mib", has,
                                "Option memory-mib is %" G_GUINT64_FORMAT
@@ -210,20 +213,122 @@ static void check_size(const CheckFacts *facts, const Request *request, GPtrArra
                                request->memory_mib);
 }
 
-static void check_images(const CheckFacts *facts, GPtrArray *findings) {
-        for (guint i = 0; i < facts->survey->images->len; i++) {
-                const ImageAnswer *image = g_ptr_array_index(facts->survey->images, i);
+/* A machine's memory must be all huge pages, and they must be there before it starts. */
+static void check_hugepages(const CheckFacts *facts, const Request *request, GPtrArray *findings) {
+        bool large = request->hugepages == HUGEPAGES_1G;
+        uint64_t page_mib = large ? 1024 : 2;
+        uint64_t free_pages = large ? facts->host.hugepages_1g_free : facts->host.hugepages_2m_free;
+        uint64_t total = large ? facts->host.hugepages_1g_total : facts->host.hugepages_2m_total;
+        uint64_t needed = request->memory_mib / page_mib;
+        g_autofree char *remedy = NULL;
 
-                if (image->verdict != IMAGE_OK)
-                        findings_error(
-                                findings,
-                                image->verdict == IMAGE_NOT_FOUND ? REFUSAL_IMAGE_NOT_FOUND
-                                                                  : REFUSAL_IMAGE_NOT_ALLOWED,
-                                image->path,
-                                "Put the file into one of the service's ImageDirectories and "
-                                "name it there.",
-                                "Image %s %s.", image->path, image->why);
+        if (request->hugepages == HUGEPAGES_NONE)
+                return;
+        if (request->memory_mib % page_mib != 0) {
+                findings_error(findings, REFUSAL_INVALID_OPTION, "hugepages",
+                               "Make memory-mib a multiple of the page size.",
+                               "Option memory-mib is %" G_GUINT64_FORMAT
+                               ", which is no whole number of %s pages.",
+                               request->memory_mib, large ? "1G" : "2M");
+                return;
         }
+        if (free_pages >= needed)
+                return;
+        remedy = g_strdup_printf("Reserve more: echo %" G_GUINT64_FORMAT
+                                 " > /sys/kernel/mm/hugepages/hugepages-%ukB/nr_hugepages",
+                                 total + needed - free_pages, large ? 1048576u : 2048u);
+        findings_error(findings, REFUSAL_INVALID_OPTION, "hugepages", remedy,
+                       "The machine needs %" G_GUINT64_FORMAT
+                       " huge pages of %s, and of the host's %" G_GUINT64_FORMAT
+                       " reserved ones %" G_GUINT64_FORMAT " are free.",
+                       needed, large ? "1G" : "2M", total, free_pages);
+}
+
+static void check_image(const ImageAnswer *image, GPtrArray *findings) {
+        if (image->verdict != IMAGE_OK)
+                findings_error(
+                        findings,
+                        image->verdict == IMAGE_NOT_FOUND ? REFUSAL_IMAGE_NOT_FOUND
+                                                          : REFUSAL_IMAGE_NOT_ALLOWED,
+                        image->path,
+                        "Put the file into one of the service's ImageDirectories and name it "
+                        "there.",
+                        "Image %s %s.", image->path, image->why);
+}
+
+static void check_images(const CheckFacts *facts, GPtrArray *findings) {
+        for (guint i = 0; i < facts->survey->images->len; i++)
+                check_image(g_ptr_array_index(facts->survey->images, i), findings);
+}
+
+/* Two writers destroy a file; QEMU's own lock would say so only after the cards have been moved. */
+static void check_file_use(const CheckFacts *facts, const char *path, GPtrArray *findings) {
+        for (guint i = 0; facts->files && path && i < facts->files->len; i++) {
+                const FileUse *use = g_ptr_array_index(facts->files, i);
+
+                if (g_str_equal(use->path, path))
+                        findings_error(findings, REFUSAL_INVALID_OPTION, path,
+                                       "Detach it there or shut that machine down first, or make a "
+                                       "copy.",
+                                       "File %s is in use by machine %s.", path, use->domain);
+        }
+}
+
+static void check_nic(const CheckFacts *facts, const DeviceRequest *nic, NetdevKind netdev,
+                      GPtrArray *findings) {
+        switch (nic->type) {
+        case NIC_NETWORK:
+                if (facts->hypervisor.connected &&
+                    !g_strv_contains(facts->hypervisor.networks, nic->source))
+                        findings_error(findings, REFUSAL_INVALID_OPTION, nic->source,
+                                       "virsh net-list --all shows those there are; start one with "
+                                       "virsh net-start.",
+                                       "There is no active libvirt network %s.", nic->source);
+                break;
+        case NIC_BRIDGE:
+                if (netdev != NETDEV_BRIDGE)
+                        findings_error(findings, REFUSAL_INVALID_OPTION, nic->source,
+                                       "ip link show type bridge shows those there are.",
+                                       "The host has no bridge %s.", nic->source);
+                break;
+        case NIC_TAP:
+                if (netdev != NETDEV_TAP)
+                        findings_error(findings, REFUSAL_INVALID_OPTION, nic->source,
+                                       "Make it first: ip tuntap add mode tap.",
+                                       "The host has no tap device %s.", nic->source);
+                break;
+        }
+}
+
+void check_device(const CheckFacts *facts, const DeviceRequest *device, const ImageAnswer *image,
+                  NetdevKind netdev, GPtrArray *findings) {
+        if (device->kind == DEVICE_NIC) {
+                check_nic(facts, device, netdev, findings);
+                return;
+        }
+        check_image(image, findings);
+        if (!device->read_only)
+                check_file_use(facts, image->resolved, findings);
+}
+
+/* The answers about the request's disks are the last of all. */
+static void check_devices(const CheckFacts *facts, const Request *request, GPtrArray *findings) {
+        const GPtrArray *images = facts->survey ? facts->survey->images : NULL;
+
+        if (facts->survey && facts->survey->error == 0 && request->image)
+                check_file_use(facts, ((const ImageAnswer *)g_ptr_array_index(images, 0))->resolved,
+                               findings);
+        for (guint i = 0; images && facts->survey->error == 0 && i < request->disks->len; i++) {
+                const DeviceRequest *disk = g_ptr_array_index(request->disks, i);
+                const ImageAnswer *image =
+                        g_ptr_array_index(images, images->len - request->disks->len + i);
+
+                if (!disk->read_only)
+                        check_file_use(facts, image->resolved, findings);
+        }
+        for (guint i = 0; i < request->nics->len; i++)
+                check_nic(facts, g_ptr_array_index(request->nics, i),
+                          g_array_index(facts->nics, NetdevKind, i), findings);
 }
 
 void check_survey(const CheckFacts *facts, GPtrArray *findings) {
@@ -265,6 +370,8 @@ void check_request(const CheckFacts *facts, const Request *request, GPtrArray *f
                                "There is a machine or libvirt domain with UUID %s already.",
                                request->uuid);
         check_survey(facts, findings);
+        check_hugepages(facts, request, findings);
+        check_devices(facts, request, findings);
         if (facts->hypervisor.connected && request->firmware == FIRMWARE_UEFI &&
             !facts->hypervisor.uefi)
                 findings_error(findings, REFUSAL_INVALID_OPTION, "firmware",

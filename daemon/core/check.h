@@ -26,7 +26,15 @@ typedef struct CheckFacts {
         bool name_taken;
         bool uuid_taken;
         const SurveyAnswer *survey; /* NULL = nothing was asked */
+        GArray *nics;               /* NetdevKind of each requested NIC's source; NULL = none */
+        GPtrArray *files;           /* FileUse: the files that running domains write */
 } CheckFacts;
+
+/* A file that a domain has as a disk; lent. */
+typedef struct FileUse {
+        const char *path;
+        const char *domain;
+} FileUse;
 
 /* Whether the device is a GPU that could ever be given away whole. */
 bool check_identity(const CheckCard *card, GPtrArray *findings);
@@ -38,6 +46,11 @@ void check_card(const CheckFacts *facts, const CheckCard *card, bool allow_boot_
 /* What the survey found: images that are not there or not allowed, processes that hold the cards.
  */
 void check_survey(const CheckFacts *facts, GPtrArray *findings);
+
+/* Whether @device, a disk with its answer or a NIC with its interface's kind, can be given to a
+ * machine: its source is there, and its file in no running domain. */
+void check_device(const CheckFacts *facts, const DeviceRequest *device, const ImageAnswer *image,
+                  NetdevKind netdev, GPtrArray *findings);
 
 /* Whether libvirt can be asked for anything; adds HypervisorUnavailable where not. */
 void check_hypervisor(const CheckFacts *facts, const char *subject, GPtrArray *findings);

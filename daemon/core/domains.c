@@ -186,6 +186,10 @@ void machine_refresh(Manager *manager, Machine *machine) {
                 return;
         }
         event = domain_observation(domain, &reason);
+        if (!domain_may_live(domain))
+                machine->stop_asked = false;
+        else if (machine->stop_asked)
+                event = MACHINE_SEEN_STOPPING;
         machine_take_facts(manager, machine, domain);
         machine_apply(manager, machine, event, reason);
 }
@@ -357,6 +361,8 @@ static void manager_take_domain(Manager *manager, DomainFacts *facts) {
         Domain *domain = manager_find_domain(manager, facts->uuid);
         pid_t old_pid = 0;
 
+        /* virsh domrename gives names that no machine can have; they have no path on the bus. */
+        facts->ours = facts->ours && machine_name_is_valid(facts->name);
         if (!domain) {
                 domain = g_new0(Domain, 1);
                 domain->manager = manager;
@@ -458,6 +464,7 @@ static void domains_listed(void *userdata, GPtrArray *domains) {
         for (guint i = manager->machines->len; i-- > 0;)
                 machine_refresh(manager, g_ptr_array_index(manager->machines, i));
         manager_follow_through(manager);
+        manager_autostart(manager);
 }
 
 static void connection_changed(void *userdata) {

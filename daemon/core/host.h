@@ -53,7 +53,17 @@ typedef struct HostFacts {
         bool vfio;           /* the vfio-pci driver is there */
         unsigned cpus;       /* online */
         uint64_t memory_mib; /* physical memory */
+        /* Reserved huge pages that nobody uses, and all that are reserved. */
+        uint64_t hugepages_2m_free, hugepages_2m_total;
+        uint64_t hugepages_1g_free, hugepages_1g_total;
 } HostFacts;
+
+typedef enum NetdevKind {
+        NETDEV_NONE, /* there is no such interface */
+        NETDEV_BRIDGE,
+        NETDEV_TAP,
+        NETDEV_OTHER,
+} NetdevKind;
 
 /* Where one function came from, kept so that it can go back there. */
 typedef struct FunctionOrigin {
@@ -173,6 +183,10 @@ typedef struct Host Host;
 /* The functions that a host offers; @self is its own. */
 typedef struct HostOps {
         void (*facts)(void *self, HostFacts *ret);
+        /* What kind of network interface the host has by that name. */
+        NetdevKind (*netdev)(void *self, const char *name);
+        /* True for the first caller since the host was booted, and only for that one. */
+        bool (*first_since_boot)(void *self);
         /* Fresh facts of any PCI device. 0 and new facts (device_facts_free()), -ENODEV when there
          * is no such device, or another negative errno (-EMFILE, -ENOMEM) when they could not be
          * read: then nothing is known of the device, not even whether it is there. */

@@ -9,6 +9,9 @@ DomainFacts *domain_facts_new(void) {
 
         facts->gpus = g_array_new(FALSE, FALSE, sizeof(PciAddress));
         facts->hostdevs = g_array_new(FALSE, FALSE, sizeof(PciAddress));
+        facts->disks = g_ptr_array_new_with_free_func(g_free);
+        facts->nics = g_ptr_array_new_with_free_func(g_free);
+        facts->files = g_ptr_array_new_with_free_func(g_free);
         facts->pidfd = -1;
         return facts;
 }
@@ -20,6 +23,10 @@ void domain_facts_free(DomainFacts *facts) {
                 close(facts->pidfd);
         g_array_unref(facts->gpus);
         g_array_unref(facts->hostdevs);
+        g_ptr_array_unref(facts->disks);
+        g_ptr_array_unref(facts->nics);
+        g_ptr_array_unref(facts->files);
+        g_free(facts->console);
         g_free(facts->name);
         g_free(facts);
 }

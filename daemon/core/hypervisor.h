@@ -50,8 +50,14 @@ typedef struct DomainFacts {
                                  * live XML */
         uint32_t vcpus;
         uint64_t memory_mib;
-        bool autostart;
-        pid_t pid; /* QEMU, 0 = none */
+        bool autostart;   /* ours only, from our metadata: this service starts it, not libvirt */
+        GPtrArray *disks; /* char *: ids of the further disks; ours only; when active, of the live
+                           * XML and of the definition: a detach that a guest did not heed leaves
+                           * its id in one of them */
+        GPtrArray *nics;  /* char *: ids of the NICs; likewise */
+        GPtrArray *files; /* char *: the files that it may write, of its disks; of any domain */
+        char *console;    /* the serial console's terminal, /dev/pts/N; NULL = none, not running */
+        pid_t pid;        /* QEMU, 0 = none */
         int pidfd; /* of @pid, checked to be this domain's QEMU; -1 = none. Owned by the facts */
 } DomainFacts;
 
@@ -70,7 +76,8 @@ typedef struct DomainCard {
 typedef struct DomainSpec {
         const Request *request;
         const char *uuid;
-        const char *image; /* resolved; NULL = none */
+        const char *image;   /* resolved; NULL = none */
+        bool image_is_block; /* it is a block device, and no file */
         const char *kernel;
         const char *initrd;
         GArray *cards; /* DomainCard, in the order of the request */
@@ -84,15 +91,20 @@ typedef enum HypervisorVerb {
         HYPERVISOR_SHUTDOWN, /* press the power button */
         HYPERVISOR_DESTROY,  /* pull the plug; also fine when it is off already */
         HYPERVISOR_UNDEFINE, /* forget; also fine when it is not there */
+        HYPERVISOR_REBOOT,
+        HYPERVISOR_PAUSE,
+        HYPERVISOR_RESUME,
+        _HYPERVISOR_VERB_MAX,
 } HypervisorVerb;
 
 typedef struct HypervisorFacts {
         bool tried; /* an attempt to connect has ended, well or not */
         bool connected;
-        const char *uri;     /* as configured */
-        const char *version; /* "9.0.0 (QEMU 7.2.0)"; "" while not connected */
-        bool kvm;            /* domains may be of type kvm */
-        bool uefi;           /* there is UEFI firmware for them */
+        const char *uri;             /* as configured */
+        const char *version;         /* "9.0.0 (QEMU 7.2.0)"; "" while not connected */
+        bool kvm;                    /* domains may be of type kvm */
+        bool uefi;                   /* there is UEFI firmware for them */
+        const char *const *networks; /* the active libvirt networks, NULL-terminated; never NULL */
 } HypervisorFacts;
 
 typedef struct HypervisorEvents {
@@ -106,6 +118,11 @@ typedef struct HypervisorEvents {
         void (*domain_gone)(void *userdata, const char *uuid);
 } HypervisorEvents;
 
+/* @xml and @refusal are lent; one of them is NULL. */
+typedef void (*HypervisorXML)(void *userdata, const char *xml, const Refusal *refusal);
+/* @fd is -1 together with a refusal; else it is the receiver's. */
+typedef void (*HypervisorConsole)(void *userdata, int fd, const Refusal *refusal);
+
 /* @refusal is NULL when done; lent. Codes: HypervisorUnavailable, HypervisorFailed, MachineExists,
  * NoSuchMachine. */
 typedef void (*HypervisorDone)(void *userdata, const Refusal *refusal);
@@ -118,6 +135,22 @@ typedef struct HypervisorOps {
          * that follows every verb reaches domain_seen or domain_gone before @done is called. */
         void (*act)(void *self, HypervisorVerb verb, const char *uuid, HypervisorDone done,
                     void *userdata);
+        /* Gives the domain one more disk or NIC, or takes the one with @id away: for good, and at
+         * once where it runs. A detach is done when the guest has let go, and refused when it has
+         * not within 10 s. @done as above, the look at the domain before it; @device is copied, has
+         * its id, and a disk its resolved path. */
+        void (*attach)(void *self, const char *uuid, const DeviceRequest *device,
+                       HypervisorDone done, void *userdata);
+        void (*detach)(void *self, const char *uuid, DeviceKind kind, const char *id,
+                       HypervisorDone done, void *userdata);
+        /* The domain's XML as it is now, without secrets. */
+        void (*get_xml)(void *self, const char *uuid, HypervisorXML done, void *userdata);
+        /* A new two-way stream of the running domain's serial console: all who have one read all
+         * that the guest says from then on, and all may write. One that reads too slowly loses what
+         * does not fit; nobody else does. It sees end-of-file when the domain stops. @terminal is
+         * the domain's facts' console. @done may be called from within this call. */
+        void (*open_console)(void *self, const char *uuid, const char *terminal,
+                             HypervisorConsole done, void *userdata);
         /* Look at this domain again; domain_seen or domain_gone follows. */
         void (*look)(void *self, const char *uuid);
 } HypervisorOps;

@@ -102,16 +102,56 @@ static bool manager_has_domain(Manager *manager, const char *name, const char *u
         return false;
 }
 
+GPtrArray *manager_files_in_use(Manager *manager, const char *also_uuid) {
+        GPtrArray *files = g_ptr_array_new_with_free_func(g_free);
+        GHashTableIter iter;
+        Domain *domain;
+
+        g_hash_table_iter_init(&iter, manager->domains);
+        while (g_hash_table_iter_next(&iter, NULL, (void **)&domain))
+                for (guint i = 0; i < domain->facts->files->len; i++) {
+                        FileUse *use;
+
+                        if (!domain->facts->active &&
+                            g_strcmp0(domain->facts->uuid, also_uuid) != 0)
+                                break;
+                        use = g_new(FileUse, 1);
+                        use->path = g_ptr_array_index(domain->facts->files, i);
+                        use->domain = domain->facts->name;
+                        g_ptr_array_add(files, use);
+                }
+        return files;
+}
+
+NetdevKind manager_netdev(Manager *manager, const DeviceRequest *nic) {
+        return nic->type == NIC_NETWORK
+                       ? NETDEV_NONE
+                       : manager->host.ops->netdev(manager->host.self, nic->source);
+}
+
+static void intake_look_at_nics(Intake *intake, GArray *nics) {
+        for (guint i = 0; intake->request && i < intake->request->nics->len; i++) {
+                NetdevKind kind = manager_netdev(intake->manager,
+                                                 g_ptr_array_index(intake->request->nics, i));
+
+                g_array_append_val(nics, kind);
+        }
+}
+
 static void intake_judge(Intake *intake) {
         Manager *manager = intake->manager;
         const Request *request = intake->request;
         g_autoptr(GArray) cards = g_array_new(FALSE, TRUE, sizeof(CheckCard));
+        g_autoptr(GArray) nics = g_array_new(FALSE, TRUE, sizeof(NetdevKind));
+        g_autoptr(GPtrArray) files = manager_files_in_use(manager, NULL);
         g_autoptr(GPtrArray) keep =
                 g_ptr_array_new_with_free_func((GDestroyNotify)device_facts_free);
         CheckFacts facts = {
                 .domains_known = manager->domains_known,
                 .cards = cards,
                 .survey = intake->survey,
+                .nics = nics,
+                .files = files,
         };
 
         manager->host.ops->facts(manager->host.self, &facts.host);
@@ -127,6 +167,7 @@ static void intake_judge(Intake *intake) {
                                     keep);
                 g_array_append_val(cards, card);
         }
+        intake_look_at_nics(intake, nics);
         if (request) {
                 facts.name_taken = manager_has_domain(manager, request->name, NULL);
                 facts.uuid_taken =
@@ -203,6 +244,11 @@ void intake_begin(Intake *intake) {
                 intake_ask_image(&question, request->image, request->image_format == IMAGE_QCOW2);
                 intake_ask_image(&question, request->kernel, false);
                 intake_ask_image(&question, request->initrd, false);
+                for (guint i = 0; i < request->disks->len; i++) {
+                        const DeviceRequest *disk = g_ptr_array_index(request->disks, i);
+
+                        intake_ask_image(&question, disk->path, disk->format == IMAGE_QCOW2);
+                }
         }
         if (cards->len == 0 && images->len == 0)
                 intake_finish(intake);

@@ -55,14 +55,11 @@ static void launch_add_card(GArray *cards, const Gpu *gpu) {
         g_array_append_val(cards, card);
 }
 
-/* The resolved path of the next image that the survey was asked about, in the survey's order. */
-static const char *launch_path(const Launch *launch, const char *asked, guint *next) {
-        const ImageAnswer *answer;
+/* The answer to the next image that the survey was asked about, in the survey's order. */
+static const ImageAnswer *launch_image(const Launch *launch, const char *asked, guint *next) {
+        static const ImageAnswer none;
 
-        if (!asked)
-                return NULL;
-        answer = g_ptr_array_index(launch->survey->images, (*next)++);
-        return answer->resolved;
+        return asked ? g_ptr_array_index(launch->survey->images, (*next)++) : &none;
 }
 
 static void launch_define(Launch *launch) {
@@ -70,6 +67,7 @@ static void launch_define(Launch *launch) {
         const Request *request = launch->request;
         g_autoptr(GArray) cards = g_array_new(FALSE, TRUE, sizeof(DomainCard));
         HypervisorFacts hypervisor;
+        const ImageAnswer *image;
         DomainSpec spec;
         guint next = 0;
 
@@ -88,9 +86,19 @@ static void launch_define(Launch *launch) {
                 .uefi = request->firmware == FIRMWARE_UEFI ||
                         (request->firmware == FIRMWARE_DEFAULT && hypervisor.uefi),
         };
-        spec.image = launch_path(launch, request->image, &next);
-        spec.kernel = launch_path(launch, request->kernel, &next);
-        spec.initrd = launch_path(launch, request->initrd, &next);
+        image = launch_image(launch, request->image, &next);
+        spec.image = image->resolved;
+        spec.image_is_block = image->block;
+        spec.kernel = launch_image(launch, request->kernel, &next)->resolved;
+        spec.initrd = launch_image(launch, request->initrd, &next)->resolved;
+        for (guint i = 0; i < request->disks->len; i++) {
+                DeviceRequest *disk = g_ptr_array_index(request->disks, i);
+
+                image = launch_image(launch, disk->path, &next);
+                g_free(disk->resolved);
+                disk->resolved = g_strdup(image->resolved);
+                disk->block = image->block;
+        }
         manager->hypervisor.ops->define(manager->hypervisor.self, &spec, launch_defined, launch);
 }
 
@@ -322,6 +330,7 @@ static Machine *launch_make_machine(Launch *launch) {
         g_array_append_vals(machine->gpus, request->gpus->data, request->gpus->len);
         machine->vcpus = request->vcpus;
         machine->memory_mib = request->memory_mib;
+        machine->autostart = request->autostart;
         machine->state = MACHINE_CREATED;
         machine->launch = launch;
         manager_add_machine(launch->manager, machine);

@@ -24,7 +24,8 @@ typedef struct Machine {
         bool autostart;
         pid_t leader; /* QEMU, 0 = none */
 
-        Launch *launch; /* weak: what is under way with it, NULL = nothing */
+        bool stop_asked; /* by Shutdown, PowerOff or Delete: it is stopping until it is off */
+        Launch *launch;  /* weak: what is under way with it, NULL = nothing */
 } Machine;
 
 Machine *machine_new(const char *name, const char *uuid);

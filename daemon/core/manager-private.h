@@ -62,12 +62,14 @@ struct Manager {
         GPtrArray *intakes;       /* Intake, owned: checks that wait for their survey */
         GPtrArray *gpu_calls;     /* Call, owned: Bind and Release under way */
         GPtrArray *deletes;       /* Call, owned: Delete under way */
-        GPtrArray *machine_calls; /* Call, owned: Shutdown and PowerOff under way */
+        GPtrArray *machine_calls; /* Call, owned: Shutdown, PowerOff and their like under way */
+        GPtrArray *attaches;      /* Attach, owned: AttachDisk and AttachNIC under way */
         GPtrArray *undefines;     /* Call, owned: unfinished Creates that libvirt is to forget */
         GHashTable *condemned;    /* uuid -> whether to forget it too: domains that a failed launch
                                    * may have left behind */
         GPtrArray *orphans;       /* CardRecord, owned: of cards not (yet) seen */
         bool begun;               /* the host has listed its GPUs once */
+        bool autostarted;         /* what is to start with the host has been seen to */
         bool domains_known;       /* libvirt has listed its domains since it was connected */
 };
 
@@ -163,6 +165,15 @@ void machine_refresh(Manager *manager, Machine *machine);
 /* --- manager.c --- */
 
 Refusal *no_such_gpu(PciAddress address);
+Refusal *no_such_machine(const char *name);
+Refusal *machine_refusal(const Machine *machine, MachineEvent event);
+
+/* The machine, when it may be asked @event now; else answers the caller and returns NULL. */
+Machine *machine_to_ask(Manager *manager, const char *name, MachineEvent event, ManagerDone done,
+                        void *userdata);
+
+/* Starts, once after the host has booted, the machines that are to start with it. */
+void manager_autostart(Manager *manager);
 
 /* Takes every Delete as far as it can go now. */
 void manager_continue_deletes(Manager *manager);
@@ -215,6 +226,19 @@ void intake_free(Intake *intake);
  * the holders of the GPUs; then looks at the rest and judges. judged is called once, perhaps from
  * within this call, and the intake freed after it. */
 void intake_begin(Intake *intake);
+
+/* The files that running domains, and the one with @also_uuid (NULL = none), have as disks: a new
+ * array of FileUse, which it frees; their texts are the domains'. */
+GPtrArray *manager_files_in_use(Manager *manager, const char *also_uuid);
+
+/* What the host has by the name of the NIC's source. */
+NetdevKind manager_netdev(Manager *manager, const DeviceRequest *nic);
+
+/* --- devices.c --- */
+
+typedef struct Attach Attach;
+
+void attach_free(Attach *attach);
 
 /* The machine that has, or gets, another function of the card's IOMMU group; "" = none. */
 const char *manager_neighbour_taker(Manager *manager, const DeviceFacts *facts);

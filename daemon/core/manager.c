@@ -20,6 +20,7 @@ Manager *manager_new(Host host, Hypervisor hypervisor) {
         manager->gpu_calls = g_ptr_array_new_with_free_func((GDestroyNotify)call_free);
         manager->deletes = g_ptr_array_new_with_free_func((GDestroyNotify)call_free);
         manager->machine_calls = g_ptr_array_new_with_free_func((GDestroyNotify)call_free);
+        manager->attaches = g_ptr_array_new_with_free_func((GDestroyNotify)attach_free);
         manager->orphans = g_ptr_array_new_with_free_func((GDestroyNotify)card_record_free);
         return manager;
 }
@@ -32,6 +33,7 @@ void manager_free(Manager *manager) {
         g_ptr_array_unref(manager->gpu_calls);
         g_ptr_array_unref(manager->deletes);
         g_ptr_array_unref(manager->machine_calls);
+        g_ptr_array_unref(manager->attaches);
         g_ptr_array_unref(manager->machines);
         g_ptr_array_unref(manager->gpus);
         g_ptr_array_unref(manager->orphans);
@@ -332,13 +334,13 @@ void manager_list_holders(Manager *manager, PciAddress address, ManagerHolders d
 
 /* --- machines --- */
 
-static Refusal *no_such_machine(const char *name) {
+Refusal *no_such_machine(const char *name) {
         return refusal_new(REFUSAL_NO_SUCH_MACHINE, name,
                            "ListMachines shows the machines there are.", "There is no machine %s.",
                            name);
 }
 
-static Refusal *machine_refusal(const Machine *machine, MachineEvent event) {
+Refusal *machine_refusal(const Machine *machine, MachineEvent event) {
         return refusal_new(REFUSAL_INVALID_STATE, machine->name,
                            machine_help(machine->state, event), "Machine %s is %s.", machine->name,
                            machine_state_to_string(machine->state));
@@ -355,8 +357,8 @@ static bool manager_deletes(Manager *manager, const Machine *machine) {
 }
 
 /* The machine, when it may be asked @event now; else answers the caller and returns NULL. */
-static Machine *machine_to_ask(Manager *manager, const char *name, MachineEvent event,
-                               ManagerDone done, void *userdata) {
+Machine *machine_to_ask(Manager *manager, const char *name, MachineEvent event, ManagerDone done,
+                        void *userdata) {
         Machine *machine = manager_find_machine_named(manager, name);
         MachineState after;
 
@@ -405,6 +407,13 @@ void manager_start_machine(Manager *manager, const char *name, ManagerDone done,
         intake_begin(intake);
 }
 
+/* What was to end runs on. */
+static void machine_stop_failed(Manager *manager, Machine *machine, const Refusal *refusal) {
+        machine->stop_asked = false;
+        machine_apply(manager, machine, MACHINE_STOP_FAILED, refusal->message);
+        machine_refresh(manager, machine);
+}
+
 /* libvirt has answered: the caller is told, and a machine that could not be stopped runs on. */
 static void machine_call_ended(void *userdata, const Refusal *refusal) {
         Call *call = userdata;
@@ -412,17 +421,15 @@ static void machine_call_ended(void *userdata, const Refusal *refusal) {
         Manager *manager = call->manager;
         guint index;
 
-        if (refusal && machine) {
-                machine_apply(manager, machine, MACHINE_STOP_FAILED, refusal->message);
-                machine_refresh(manager, machine);
-        }
+        if (refusal && machine)
+                machine_stop_failed(manager, machine, refusal);
         g_ptr_array_find(manager->machine_calls, call, &index);
         g_ptr_array_steal_index_fast(manager->machine_calls, index);
         call->done(call->userdata, refusal);
         call_free(call);
 }
 
-static void machine_end(Manager *manager, const char *name, MachineEvent event, HypervisorVerb verb,
+static void machine_act(Manager *manager, const char *name, MachineEvent event, HypervisorVerb verb,
                         const char *reason, ManagerDone done, void *userdata) {
         Machine *machine = machine_to_ask(manager, name, event, done, userdata);
         Call *call;
@@ -431,6 +438,8 @@ static void machine_end(Manager *manager, const char *name, MachineEvent event, 
                 return;
         call = manager_add_call(manager->machine_calls, manager, done, userdata);
         g_strlcpy(call->uuid, machine->uuid, sizeof(call->uuid));
+        if (event == MACHINE_ASK_SHUTDOWN || event == MACHINE_ASK_POWER_OFF)
+                machine->stop_asked = true;
         machine_apply(manager, machine, event, reason);
         manager->hypervisor.ops->act(manager->hypervisor.self, verb, call->uuid, machine_call_ended,
                                      call);
@@ -438,14 +447,26 @@ static void machine_end(Manager *manager, const char *name, MachineEvent event, 
 
 void manager_shutdown_machine(Manager *manager, const char *name, ManagerDone done,
                               void *userdata) {
-        machine_end(manager, name, MACHINE_ASK_SHUTDOWN, HYPERVISOR_SHUTDOWN, "asked to shut down",
+        machine_act(manager, name, MACHINE_ASK_SHUTDOWN, HYPERVISOR_SHUTDOWN, "asked to shut down",
                     done, userdata);
 }
 
 void manager_power_off_machine(Manager *manager, const char *name, ManagerDone done,
                                void *userdata) {
-        machine_end(manager, name, MACHINE_ASK_POWER_OFF, HYPERVISOR_DESTROY, "asked to power off",
+        machine_act(manager, name, MACHINE_ASK_POWER_OFF, HYPERVISOR_DESTROY, "asked to power off",
                     done, userdata);
+}
+
+void manager_reboot_machine(Manager *manager, const char *name, ManagerDone done, void *userdata) {
+        machine_act(manager, name, MACHINE_ASK_REBOOT, HYPERVISOR_REBOOT, "", done, userdata);
+}
+
+void manager_pause_machine(Manager *manager, const char *name, ManagerDone done, void *userdata) {
+        machine_act(manager, name, MACHINE_ASK_PAUSE, HYPERVISOR_PAUSE, "", done, userdata);
+}
+
+void manager_resume_machine(Manager *manager, const char *name, ManagerDone done, void *userdata) {
+        machine_act(manager, name, MACHINE_ASK_RESUME, HYPERVISOR_RESUME, "", done, userdata);
 }
 
 /* --- Delete: pull the plug, wait for the cards, forget --- */
@@ -514,10 +535,8 @@ static void delete_powered_off(void *userdata, const Refusal *refusal) {
         Machine *machine = manager_find_machine(manager, call->uuid);
 
         if (refusal) {
-                if (machine) {
-                        machine_apply(manager, machine, MACHINE_STOP_FAILED, refusal->message);
-                        machine_refresh(manager, machine);
-                }
+                if (machine)
+                        machine_stop_failed(manager, machine, refusal);
                 delete_end(call, refusal);
                 return;
         }
@@ -533,6 +552,7 @@ void manager_delete_machine(Manager *manager, const char *name, ManagerDone done
                 return;
         call = manager_add_call(manager->deletes, manager, done, userdata);
         g_strlcpy(call->uuid, machine->uuid, sizeof(call->uuid));
+        machine->stop_asked = true;
         machine_apply(manager, machine, MACHINE_ASK_DELETE, "asked to be deleted");
         manager->hypervisor.ops->act(manager->hypervisor.self, HYPERVISOR_DESTROY, call->uuid,
                                      delete_powered_off, call);

@@ -70,6 +70,26 @@ void manager_power_off_machine(Manager *manager, const char *name, ManagerDone d
                                void *userdata);
 void manager_delete_machine(Manager *manager, const char *name, ManagerDone done, void *userdata);
 
+void manager_reboot_machine(Manager *manager, const char *name, ManagerDone done, void *userdata);
+void manager_pause_machine(Manager *manager, const char *name, ManagerDone done, void *userdata);
+void manager_resume_machine(Manager *manager, const char *name, ManagerDone done, void *userdata);
+
+/* @id is lent, NULL together with a refusal. */
+typedef void (*ManagerAttached)(void *userdata, const char *id, const Refusal *refusal);
+
+/* Gives a machine, running or not, one more disk or NIC. Takes @device, finished and without
+ * errors. */
+void manager_attach_device(Manager *manager, const char *name, DeviceRequest *device,
+                           ManagerAttached done, void *userdata);
+void manager_detach_device(Manager *manager, const char *name, DeviceKind kind, const char *id,
+                           ManagerDone done, void *userdata);
+
+/* The results are as the hypervisor's of the same name. */
+void manager_get_machine_xml(Manager *manager, const char *name, HypervisorXML done,
+                             void *userdata);
+void manager_open_machine_console(Manager *manager, const char *name, HypervisorConsole done,
+                                  void *userdata);
+
 /* Whether it has seen both worlds whole, or libvirt is not there to be seen: only then is what it
  * shows the truth. */
 bool manager_has_looked(Manager *manager);

@@ -19,6 +19,10 @@ typedef struct Observer {
         void (*machine_state_changed)(void *userdata, const Machine *machine, MachineState old,
                                       const char *reason);
 
+        /* A machine that is to start with the host could not; after its state was told, if it
+         * changed. */
+        void (*autostart_failed)(void *userdata, const char *name, const Refusal *refusal);
+
         /* One of the service's own properties (Hypervisor..., IOMMUEnabled) has changed. */
         void (*service_changed)(void *userdata);
 } Observer;

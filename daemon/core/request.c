@@ -2,6 +2,7 @@
  * image or a name is there is check.c's question. */
 #include "core/request.h"
 
+#include <json-c/json.h>
 #include <string.h>
 
 /* Far above any machine there is; what the host really has is checked with the facts at hand. */
@@ -9,9 +10,11 @@
 #define MEMORY_MIB_MAX (UINT64_C(1) << 30)
 /* libvirt puts the kernel's command line on QEMU's, where one argument may have 128 KiB
  * (MAX_ARG_STRLEN, linux/binfmts.h); the kernel itself takes 2048 (COMMAND_LINE_SIZE on x86). */
-#define CMDLINE_MAX 2047
-#define PATH_BYTES  4095
-#define GPUS_MAX    64
+#define CMDLINE_MAX    2047
+#define PATH_BYTES     4095
+#define GPUS_MAX       64
+#define IGNITION_MAX   (1024 * 1024)
+#define IGNITION_DEPTH 64
 
 typedef void (*OptionSetter)(Request *request, const char *key, RequestValue value,
                              GPtrArray *findings);
@@ -59,6 +62,8 @@ Request *request_new(const char *name, const char *const *gpus, GPtrArray *findi
 
         request->name = g_strndup(name, 65); /* one more than a name may have */
         request->gpus = g_array_new(FALSE, TRUE, sizeof(PciAddress));
+        request->disks = g_ptr_array_new_with_free_func((GDestroyNotify)device_request_free);
+        request->nics = g_ptr_array_new_with_free_func((GDestroyNotify)device_request_free);
         request->vcpus = 2;
         request->memory_mib = 2048;
         request->start = true;
@@ -92,6 +97,9 @@ void request_free(Request *request) {
         g_free(request->kernel);
         g_free(request->initrd);
         g_free(request->cmdline);
+        g_ptr_array_unref(request->disks);
+        g_ptr_array_unref(request->nics);
+        g_free(request->ignition);
         g_free(request);
 }
 
@@ -114,6 +122,30 @@ static void set_vcpus(Request *request, const char *key, RequestValue value, GPt
                                "Option vcpus is %u.", value.u);
         else
                 request->vcpus = value.u;
+}
+
+static void set_max_vcpus(Request *request, const char *key, RequestValue value,
+                          GPtrArray *findings) {
+        if (value.u < 1 || value.u > VCPUS_MAX)
+                findings_error(findings, REFUSAL_INVALID_OPTION, key,
+                               "Give at least vcpus, and no more than the host has.",
+                               "Option max-vcpus is %u.", value.u);
+        else
+                request->max_vcpus = value.u;
+}
+
+static void set_hugepages(Request *request, const char *key, RequestValue value,
+                          GPtrArray *findings) {
+        if (g_str_equal(value.s, ""))
+                request->hugepages = HUGEPAGES_NONE;
+        else if (g_str_equal(value.s, "2M"))
+                request->hugepages = HUGEPAGES_2M;
+        else if (g_str_equal(value.s, "1G"))
+                request->hugepages = HUGEPAGES_1G;
+        else
+                findings_error(findings, REFUSAL_INVALID_OPTION, key,
+                               "Use \"2M\" or \"1G\", or leave it out.",
+                               "Option hugepages has no such value.");
 }
 
 static void set_memory(Request *request, const char *key, RequestValue value, GPtrArray *findings) {
@@ -191,6 +223,50 @@ static void set_cmdline(Request *request, const char *key, RequestValue value,
         request->cmdline = g_strdup(value.s);
 }
 
+/* Whether @text is one JSON object and nothing more. */
+static bool is_json_object(const char *text) {
+        struct json_tokener *tokener = json_tokener_new_ex(IGNITION_DEPTH);
+        size_t length = strlen(text);
+        struct json_object *object;
+        bool good;
+
+        json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+        /* White space around it is no part of it (RFC 8259, 2), and strict parsing refuses it
+         * behind. */
+        while (length > 0 && g_ascii_isspace(text[length - 1]))
+                length--;
+        object = json_tokener_parse_ex(tokener, text, (int)length);
+        good = json_tokener_get_error(tokener) == json_tokener_success &&
+               json_tokener_get_parse_end(tokener) == length &&
+               json_object_is_type(object, json_type_object);
+        json_object_put(object);
+        json_tokener_free(tokener);
+        return good;
+}
+
+/* Nothing of the text may reach a message: it holds keys and passwords. */
+static void set_ignition(Request *request, const char *key, RequestValue value,
+                         GPtrArray *findings) {
+        const char *wrong = strlen(value.s) > IGNITION_MAX ? "longer than 1 MiB"
+                            : !is_json_object(value.s)     ? "no JSON object"
+                                                           : NULL;
+
+        if (wrong) {
+                findings_error(
+                        findings, REFUSAL_INVALID_OPTION, key,
+                        "Give the whole Ignition configuration as JSON, at most 1 MiB of it.",
+                        "Option ignition is %s.", wrong);
+                return;
+        }
+        g_free(request->ignition);
+        request->ignition = g_strdup(value.s);
+}
+
+static void set_autostart(Request *request, const char *key, RequestValue value,
+                          GPtrArray *findings) {
+        request->autostart = value.b;
+}
+
 static void set_start(Request *request, const char *key, RequestValue value, GPtrArray *findings) {
         request->start = value.b;
 }
@@ -205,12 +281,15 @@ static void set_allow_boot_display(Request *request, const char *key, RequestVal
 }
 
 static const Option options[] = {
-        { "uuid", "s", set_uuid },         { "vcpus", "u", set_vcpus },
-        { "memory-mib", "t", set_memory }, { "firmware", "s", set_firmware },
-        { "image", "s", set_image },       { "image-format", "s", set_format },
-        { "kernel", "s", set_kernel },     { "initrd", "s", set_initrd },
-        { "cmdline", "s", set_cmdline },   { "start", "b", set_start },
-        { "wait", "b", set_wait },         { "allow-boot-display", "b", set_allow_boot_display },
+        { "uuid", "s", set_uuid },           { "vcpus", "u", set_vcpus },
+        { "max-vcpus", "u", set_max_vcpus }, { "memory-mib", "t", set_memory },
+        { "hugepages", "s", set_hugepages }, { "firmware", "s", set_firmware },
+        { "image", "s", set_image },         { "image-format", "s", set_format },
+        { "kernel", "s", set_kernel },       { "initrd", "s", set_initrd },
+        { "cmdline", "s", set_cmdline },     { "disks", "aa{sv}", NULL },
+        { "nics", "aa{sv}", NULL },          { "ignition", "s", set_ignition },
+        { "autostart", "b", set_autostart }, { "start", "b", set_start },
+        { "wait", "b", set_wait },           { "allow-boot-display", "b", set_allow_boot_display },
 };
 
 static const Option *option_find(const char *key) {
@@ -250,7 +329,67 @@ void request_refuse_option_type(const char *key, const char *got, GPtrArray *fin
                        "Option %s has D-Bus type \"%s\".", key, got);
 }
 
+void request_add_device(Request *request, DeviceRequest *device, GPtrArray *findings) {
+        GPtrArray *list = device->kind == DEVICE_DISK ? request->disks : request->nics;
+
+        for (guint i = 0; device->id && i < list->len; i++) {
+                const DeviceRequest *other = g_ptr_array_index(list, i);
+
+                if (g_strcmp0(other->id, device->id) == 0)
+                        findings_error(findings, REFUSAL_INVALID_OPTION, device->id,
+                                       "Give each its own id, or none.",
+                                       "Two of the %ss have the id %s.",
+                                       device_kind_to_string(device->kind), device->id);
+        }
+        g_ptr_array_add(list, device);
+}
+
+/* Gives an id to each that has none. */
+static void name_devices(GPtrArray *list) {
+        g_autoptr(GPtrArray) taken = g_ptr_array_new();
+
+        for (guint i = 0; i < list->len; i++) {
+                const DeviceRequest *device = g_ptr_array_index(list, i);
+
+                if (device->id)
+                        g_ptr_array_add(taken, device->id);
+        }
+        for (guint i = 0; i < list->len; i++) {
+                DeviceRequest *device = g_ptr_array_index(list, i);
+
+                device_request_name(device, taken);
+                g_ptr_array_add(taken, device->id);
+        }
+}
+
+static const char *image_path(const Request *request, guint i) {
+        return i == 0 ? request->image
+                      : ((const DeviceRequest *)g_ptr_array_index(request->disks, i - 1))->path;
+}
+
+/* One file as two disks of a machine is two writers of one file. */
+static void refuse_same_image_twice(const Request *request, GPtrArray *findings) {
+        for (guint i = 0; i <= request->disks->len; i++)
+                for (guint j = 0; j < i; j++)
+                        if (image_path(request, i) &&
+                            g_strcmp0(image_path(request, i), image_path(request, j)) == 0)
+                                findings_error(findings, REFUSAL_INVALID_OPTION,
+                                               image_path(request, i), "Name each file once.",
+                                               "File %s is to be two disks of one machine.",
+                                               image_path(request, i));
+}
+
 void request_finish(Request *request, GPtrArray *findings) {
+        name_devices(request->disks);
+        name_devices(request->nics);
+        refuse_same_image_twice(request, findings);
+        if (request->max_vcpus == 0)
+                request->max_vcpus = request->vcpus;
+        else if (request->max_vcpus < request->vcpus)
+                findings_error(findings, REFUSAL_INVALID_OPTION, "vcpus",
+                               "Give at most max-vcpus, or raise that.",
+                               "Option vcpus is %u, more than max-vcpus, which is %u.",
+                               request->vcpus, request->max_vcpus);
         if (request->initrd && !request->kernel)
                 findings_error(findings, REFUSAL_INVALID_OPTION, "initrd",
                                "Name a kernel too, or leave initrd out.",

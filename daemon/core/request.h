@@ -1,6 +1,7 @@
 /* A Create request: every option parsed and bounded, nothing looked up yet. */
 #pragma once
 
+#include "core/device-request.h"
 #include "core/pci-address.h"
 #include "core/refusal.h"
 
@@ -14,17 +15,20 @@ typedef enum RequestFirmware {
         FIRMWARE_UEFI,
 } RequestFirmware;
 
-typedef enum ImageFormat {
-        IMAGE_RAW,
-        IMAGE_QCOW2,
-} ImageFormat;
+typedef enum RequestHugepages {
+        HUGEPAGES_NONE,
+        HUGEPAGES_2M,
+        HUGEPAGES_1G,
+} RequestHugepages;
 
 typedef struct Request {
         char *name;
         GArray *gpus; /* PciAddress, in the caller's order, each once */
         char *uuid;   /* lower case, NULL = to be made */
         uint32_t vcpus;
+        uint32_t max_vcpus; /* at least vcpus; equal to it where none was given */
         uint64_t memory_mib;
+        RequestHugepages hugepages;
         RequestFirmware firmware;
         char *image; /* as the caller wrote it, NULL = none; likewise below */
         ImageFormat image_format;
@@ -32,18 +36,14 @@ typedef struct Request {
         char *kernel;
         char *initrd;
         char *cmdline;
+        GPtrArray *disks; /* DeviceRequest, owned: the further disks */
+        GPtrArray *nics;  /* DeviceRequest, owned */
+        char *ignition;   /* JSON text, NULL = none; never to be logged */
+        bool autostart;
         bool start;
         bool wait;
         bool allow_boot_display;
 } Request;
-
-/* The value of one option; which member counts follows from the option's type. */
-typedef union RequestValue {
-        const char *s;
-        uint32_t u;
-        uint64_t t;
-        bool b;
-} RequestValue;
 
 /* A new request for @name with the @gpus of the caller (a NULL-terminated array of strings, or
  * NULL). What is wrong with either is added to @findings; the request is usable all the same,
@@ -52,12 +52,17 @@ Request *request_new(const char *name, const char *const *gpus, GPtrArray *findi
 void request_free(Request *request);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Request, request_free)
 
-/* The D-Bus type of option @key, as in "s", or NULL when there is no such option. */
+/* The D-Bus type of option @key, as in "s", or NULL when there is no such option. Of type "aa{sv}"
+ * are the lists of devices: each element is made with device_request_new(), filled, finished, and
+ * given to request_add_device(). */
 const char *request_option_type(const char *key);
 
 /* Sets option @key, which must exist, to @value of its type; adds to @findings what is out of
  * range. */
 void request_set_option(Request *request, const char *key, RequestValue value, GPtrArray *findings);
+
+/* Takes @device into the request's disks or NICs; adds to @findings an id that is there twice. */
+void request_add_device(Request *request, DeviceRequest *device, GPtrArray *findings);
 
 /* The findings for an option that there is not, and for one whose value has another type. */
 void request_refuse_unknown_option(const char *key, GPtrArray *findings);

@@ -3,6 +3,7 @@
 #include "host/host.h"
 
 #include "handover.h"
+#include "host-facts.h"
 #include "ledger.h"
 #include "pci-facts.h"
 #include "process-watch.h"
@@ -23,10 +24,21 @@ struct SystemHost {
         Ledger *ledger;
         Surveys *surveys;
         ProcessWatches *watches;
+        char *state_dir;
 };
 
 static void host_facts(void *self, HostFacts *ret) {
-        pci_facts_read_host(ret);
+        host_facts_read(ret);
+}
+
+static NetdevKind host_netdev_kind(void *self, const char *name) {
+        return host_netdev(name);
+}
+
+static bool host_first(void *self) {
+        SystemHost *host = self;
+
+        return host_first_since_boot(host->state_dir);
 }
 
 static int host_look(void *self, PciAddress address, DeviceFacts **ret) {
@@ -106,6 +118,8 @@ static void host_unwatch_process(void *self, uint64_t ticket) {
 
 static const HostOps host_ops = {
         .facts = host_facts,
+        .netdev = host_netdev_kind,
+        .first_since_boot = host_first,
         .look = host_look,
         .read_link = host_read_link,
         .handover = host_handover,
@@ -138,6 +152,7 @@ int system_host_new(sd_event *event, const HostConfig *config, SystemHost **ret)
         host->surveys =
                 surveys_new(event, survey, config->image_directories, config->block_devices);
         host->watches = process_watches_new(event);
+        host->state_dir = g_strdup(state_dir);
         *ret = g_steal_pointer(&host);
         return 0;
 }
@@ -151,6 +166,7 @@ void system_host_free(SystemHost *host) {
         handovers_free(host->handovers);
         device_monitor_free(host->monitor);
         ledger_close(host->ledger);
+        g_free(host->state_dir);
         g_free(host);
 }
 

@@ -33,12 +33,14 @@ typedef struct Attempt {
         char *error; /* why not */
 } Attempt;
 
-/* Heard on libvirt's thread. The one that its callbacks share has no UUID. */
+/* Heard on libvirt's thread; also what its callbacks share, and then neither news nor UUID count.
+ */
 typedef struct Notice {
         Connector *connector;
         MainQueue *queue;
         uint64_t attempt;
-        char *uuid; /* NULL: the connection is lost */
+        LinkNews news;
+        char *uuid;
 } Notice;
 
 static void attempt_free(void *data) {
@@ -77,23 +79,35 @@ static void connection_lost(Connector *self) {
         self->ops->lost(self->self);
 }
 
+static void notice_take(Connector *self, const Notice *notice) {
+        switch (notice->news) {
+        case LINK_LOST:
+                if (self->link)
+                        connection_lost(self);
+                else
+                        self->closed_early = true;
+                return;
+        case LINK_DOMAIN:
+                if (self->link)
+                        self->ops->domain_changed(self->self, notice->uuid);
+                return;
+        case LINK_NETWORKS:
+                if (self->link)
+                        self->ops->networks_changed(self->self);
+                return;
+        }
+}
+
 /* Main thread. */
 static void on_notice(void *owner, void *data) {
         Notice *notice = data;
-        Connector *self = notice->connector;
 
-        if (notice->attempt == self->attempt) {
-                if (notice->uuid && self->link)
-                        self->ops->domain_changed(self->self, notice->uuid);
-                else if (!notice->uuid && self->link)
-                        connection_lost(self);
-                else if (!notice->uuid)
-                        self->closed_early = true;
-        }
+        if (notice->attempt == notice->connector->attempt)
+                notice_take(notice->connector, notice);
         notice_free(notice);
 }
 
-static Notice *notice_new(Connector *connector, MainQueue *queue, uint64_t attempt,
+static Notice *notice_new(Connector *connector, MainQueue *queue, uint64_t attempt, LinkNews news,
                           const char *uuid) {
         Notice *notice = g_new(Notice, 1);
 
@@ -101,17 +115,18 @@ static Notice *notice_new(Connector *connector, MainQueue *queue, uint64_t attem
                 .connector = connector,
                 .queue = main_queue_ref(queue),
                 .attempt = attempt,
+                .news = news,
                 .uuid = g_strdup(uuid),
         };
         return notice;
 }
 
 /* libvirt's thread. */
-static void on_link_notify(void *userdata, const char *uuid) {
+static void on_link_notify(void *userdata, LinkNews news, const char *uuid) {
         const Notice *shared = userdata;
 
         main_queue_post(shared->queue, on_notice,
-                        notice_new(shared->connector, shared->queue, shared->attempt, uuid),
+                        notice_new(shared->connector, shared->queue, shared->attempt, news, uuid),
                         notice_free);
 }
 
@@ -140,7 +155,8 @@ static void on_attempted(void *owner, void *data) {
 /* A thread of its own: there is no deadline for a libvirtd that accepts and then says nothing. */
 static void *attempt_run(void *data) {
         Attempt *attempt = data;
-        Notice *shared = notice_new(attempt->connector, attempt->queue, attempt->number, NULL);
+        Notice *shared =
+                notice_new(attempt->connector, attempt->queue, attempt->number, LINK_LOST, NULL);
 
         attempt->link =
                 link_open(attempt->uri, on_link_notify, shared, notice_free, &attempt->error);

@@ -15,8 +15,10 @@ typedef struct ConnectorOps {
         void (*connected)(void *self);
         /* The link is abandoned and no longer the connector's. */
         void (*lost)(void *self);
-        /* The domain with @uuid may have changed. Only while connected. */
+        /* The domain with @uuid may have changed; there may be other networks than before. Only
+         * while connected. */
         void (*domain_changed)(void *self, const char *uuid);
+        void (*networks_changed)(void *self);
 } ConnectorOps;
 
 /* @uri, @queue, @ops and @self must outlive it; @queue must be closed before it is freed. Returns 0

@@ -88,6 +88,20 @@ static int xml_read(virDomainPtr domain, DomainFacts *facts) {
         return r;
 }
 
+/* A device that the guest let go of after all, when its detach had been refused, is still in the
+ * definition. Its id is not free, and detaching it is what clears it. */
+static int definition_read(virDomainPtr domain, DomainFacts *facts) {
+        char *xml;
+        int r;
+
+        if (!facts->ours || !facts->active)
+                return 0;
+        xml = virDomainGetXMLDesc(domain, VIR_DOMAIN_XML_INACTIVE);
+        r = xml ? domain_xml_add_devices(xml, facts) : -1;
+        free(xml);
+        return r;
+}
+
 /* Whether process @pid was started with @uuid among its arguments, as libvirt starts QEMU. */
 static bool process_is_of_domain(pid_t pid, const char *uuid) {
         g_autofree char *path = g_strdup_printf("/proc/%d/cmdline", (int)pid);
@@ -129,7 +143,8 @@ static int metadata_set(virDomainPtr domain, const char *metadata, unsigned flag
 }
 
 static void first_start_done(virDomainPtr domain, DomainFacts *facts) {
-        g_autofree char *metadata = domain_metadata_write(facts->gpus, FIRST_START_DONE);
+        g_autofree char *metadata =
+                domain_metadata_write(facts->gpus, FIRST_START_DONE, facts->autostart);
         unsigned config = virDomainIsPersistent(domain) == 1 ? VIR_DOMAIN_AFFECT_CONFIG : 0;
 
         facts->first_start = FIRST_START_DONE;
@@ -155,20 +170,16 @@ static DomainFacts *facts_read(Line *line, virDomainPtr domain) {
         g_autoptr(DomainFacts) facts = domain_facts_new();
         virDomainInfo info;
         bool started;
-        int autostart = 0;
 
         G_STATIC_ASSERT(sizeof(facts->uuid) == VIR_UUID_STRING_BUFLEN);
         if (virDomainGetUUIDString(domain, facts->uuid) < 0)
                 return NULL;
         facts->name = g_strdup(virDomainGetName(domain));
         if (state_read(domain, facts, &started) < 0 || xml_read(domain, facts) < 0 ||
-            virDomainGetInfo(domain, &info) < 0)
+            definition_read(domain, facts) < 0 || virDomainGetInfo(domain, &info) < 0)
                 return NULL;
         facts->vcpus = info.nrVirtCpu;
         facts->memory_mib = info.maxMem / 1024;
-        /* Refused for a transient domain, which has nothing to start again. */
-        if (virDomainGetAutostart(domain, &autostart) == 0)
-                facts->autostart = autostart;
         if (facts->active && line_facts(line)->on_this_host)
                 process_find(facts);
         if (facts->ours && started && facts->first_start != FIRST_START_DONE)
@@ -226,4 +237,21 @@ GPtrArray *domain_look_all(Link *link, char **ret_error) {
         if (!all)
                 *ret_error = link_error_words();
         return all;
+}
+
+char **networks_list(Link *link) {
+        g_autoptr(Line) line = link_take_line(link);
+        g_autoptr(GStrvBuilder) names = g_strv_builder_new();
+        virNetworkPtr *networks = NULL;
+        int n = 0;
+
+        if (line)
+                n = virConnectListAllNetworks(line_connection(line), &networks,
+                                              VIR_CONNECT_LIST_NETWORKS_ACTIVE);
+        for (int i = 0; i < n; i++) {
+                g_strv_builder_add(names, virNetworkGetName(networks[i]));
+                virNetworkFree(networks[i]);
+        }
+        free(networks);
+        return g_strv_builder_end(names);
 }

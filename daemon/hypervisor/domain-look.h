@@ -24,3 +24,6 @@ void domain_note_first_start(struct _virDomain *domain);
  * libvirt's words in @ret_error: one domain that cannot be looked at fails the listing, as leaving
  * it out would say that it is gone. */
 GPtrArray *domain_look_all(Link *link, char **ret_error);
+
+/* The names of the active networks (g_strfreev()); none where libvirt does not tell. */
+char **networks_list(Link *link);

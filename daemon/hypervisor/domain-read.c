@@ -1,7 +1,9 @@
-/* Reads what libvirt says in XML: whether a domain is ours and which PCI functions it has. It takes
- * every domain of the host as it comes, foreign ones with devices it has never heard of included,
- * and fetches nothing: no network, no entities, no document type. */
+/* Reads what libvirt says in XML: whether a domain is ours, which devices it has, where its console
+ * is. It takes every domain of the host as it comes, foreign ones with devices it has never heard
+ * of included, and fetches nothing: no network, no entities, no document type. */
 #include "hypervisor/domain-xml.h"
+
+#include "hypervisor/device-xml.h"
 
 #include <errno.h>
 #include <libxml/parser.h>
@@ -109,16 +111,24 @@ static FirstStart first_start_get(xmlNode *element) {
         return FIRST_START_DONE;
 }
 
+static bool autostart_get(xmlNode *element) {
+        g_autofree char *text = attribute_get(element, "autostart");
+
+        return g_strcmp0(text, "yes") == 0;
+}
+
 static void read_metadata(xmlXPathContext *context, DomainFacts *facts) {
         g_autoptr(xmlXPathObject) ours = elements_find(context, OUR_ELEMENT);
         g_autoptr(xmlXPathObject) gpus = NULL;
 
         facts->ours = ours != NULL;
+        facts->autostart = false;
         g_array_set_size(facts->gpus, 0);
         if (!ours)
                 return;
 
         facts->first_start = first_start_get(ours->nodesetval->nodeTab[0]);
+        facts->autostart = autostart_get(ours->nodesetval->nodeTab[0]);
         gpus = elements_find(context, OUR_ELEMENT "/*[local-name() = 'gpu']");
         for (int i = 0; gpus && i < gpus->nodesetval->nodeNr; i++) {
                 g_autofree char *text = attribute_get(gpus->nodesetval->nodeTab[i], "address");
@@ -129,6 +139,61 @@ static void read_metadata(xmlXPathContext *context, DomainFacts *facts) {
         }
 }
 
+static bool ids_have(const GPtrArray *ids, const char *id) {
+        for (unsigned i = 0; i < ids->len; i++)
+                if (strcmp(g_ptr_array_index(ids, i), id) == 0)
+                        return true;
+        return false;
+}
+
+/* Adds the ids of the devices that @path finds the aliases of. */
+static void add_ids(xmlXPathContext *context, const char *path, const char *prefix,
+                    GPtrArray *ids) {
+        g_autoptr(xmlXPathObject) found = elements_find(context, path);
+
+        for (int i = 0; found && i < found->nodesetval->nodeNr; i++) {
+                g_autofree char *alias = attribute_get(found->nodesetval->nodeTab[i], "name");
+                const char *id;
+
+                if (!alias || !g_str_has_prefix(alias, prefix))
+                        continue;
+                id = alias + strlen(prefix);
+                if (!ids_have(ids, id))
+                        g_ptr_array_add(ids, g_strdup(id));
+        }
+}
+
+static void add_devices(xmlXPathContext *context, DomainFacts *facts) {
+        if (!facts->ours)
+                return;
+        add_ids(context, "/domain/devices/disk/alias", DEVICE_ALIAS_DISK, facts->disks);
+        add_ids(context, "/domain/devices/interface/alias", DEVICE_ALIAS_NIC, facts->nics);
+}
+
+/* Everything that the domain may write to, its boot disk included. */
+static void read_files(xmlXPathContext *context, DomainFacts *facts) {
+        g_autoptr(xmlXPathObject) found =
+                elements_find(context, "/domain/devices/disk[not(readonly)]/source[@file or @dev]");
+
+        g_ptr_array_set_size(facts->files, 0);
+        for (int i = 0; found && i < found->nodesetval->nodeNr; i++) {
+                xmlNode *source = found->nodesetval->nodeTab[i];
+                char *file = attribute_get(source, "file");
+
+                g_ptr_array_add(facts->files, file ?: attribute_get(source, "dev"));
+        }
+}
+
+/* Only a running domain's first serial port has a terminal. */
+static void read_console(xmlXPathContext *context, DomainFacts *facts) {
+        g_autoptr(xmlXPathObject) found = elements_find(
+                context, "/domain/devices/serial[@type = 'pty'][target/@port = '0']/source[@path]");
+
+        g_clear_pointer(&facts->console, g_free);
+        if (found)
+                facts->console = attribute_get(found->nodesetval->nodeTab[0], "path");
+}
+
 int domain_xml_parse(const char *xml, DomainFacts *facts) {
         g_autoptr(xmlDoc) document = document_read(xml, "domain");
         g_autoptr(xmlXPathContext) context = document ? context_new(document) : NULL;
@@ -137,7 +202,81 @@ int domain_xml_parse(const char *xml, DomainFacts *facts) {
                 return -EBADMSG;
         read_metadata(context, facts);
         read_hostdevs(context, facts);
+        g_ptr_array_set_size(facts->disks, 0);
+        g_ptr_array_set_size(facts->nics, 0);
+        add_devices(context, facts);
+        read_files(context, facts);
+        read_console(context, facts);
         return 0;
+}
+
+int domain_xml_add_devices(const char *xml, DomainFacts *facts) {
+        g_autoptr(xmlDoc) document = document_read(xml, "domain");
+        g_autoptr(xmlXPathContext) context = document ? context_new(document) : NULL;
+
+        if (!context)
+                return -EBADMSG;
+        add_devices(context, facts);
+        return 0;
+}
+
+bool domain_xml_has_device(const char *xml, DeviceKind kind, const char *id) {
+        g_autoptr(DomainFacts) facts = domain_facts_new();
+
+        /* Asked of a domain that is known to be ours. */
+        facts->ours = true;
+        if (domain_xml_add_devices(xml, facts) < 0)
+                return false;
+        return ids_have(kind == DEVICE_DISK ? facts->disks : facts->nics, id);
+}
+
+static void add_targets(const char *xml, GHashTable *targets) {
+        g_autoptr(xmlDoc) document = xml ? document_read(xml, "domain") : NULL;
+        g_autoptr(xmlXPathContext) context = document ? context_new(document) : NULL;
+        g_autoptr(xmlXPathObject) found =
+                context ? elements_find(context, "/domain/devices/disk/target[@dev]") : NULL;
+
+        for (int i = 0; found && i < found->nodesetval->nodeNr; i++)
+                g_hash_table_add(targets, attribute_get(found->nodesetval->nodeTab[i], "dev"));
+}
+
+char *domain_xml_free_target(const char *xml, const char *other) {
+        g_autoptr(GHashTable) targets =
+                g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+
+        add_targets(xml, targets);
+        add_targets(other, targets);
+        for (unsigned i = 1;; i++) {
+                g_autofree char *target = disk_target(i);
+
+                if (!g_hash_table_contains(targets, target))
+                        return g_steal_pointer(&target);
+        }
+}
+
+bool capabilities_get_group(const char *xml, gid_t *ret) {
+        g_autoptr(xmlDoc) document = document_read(xml, "capabilities");
+        g_autoptr(xmlXPathContext) context = document ? context_new(document) : NULL;
+        g_autoptr(xmlXPathObject) found = NULL;
+        g_autofree char *label = NULL;
+        const char *group;
+        guint64 gid;
+
+        if (!context)
+                return false;
+        /* "+64055:+107": the user and the group that QEMU gets. */
+        found = xmlXPathEvalExpression(
+                BAD_CAST "string(/capabilities/host/secmodel[model = 'dac']/baselabel[1])",
+                context);
+        if (!found || !found->stringval)
+                return false;
+        label = g_strdup((const char *)found->stringval);
+        group = strchr(label, ':');
+        if (!group || group[1] != '+' ||
+            !g_ascii_string_to_unsigned(group + 2, 10, 0, G_MAXUINT32 - 1, &gid, NULL))
+                return false;
+        *ret = (gid_t)gid;
+        return true;
 }
 
 bool domain_capabilities_have_uefi(const char *xml) {

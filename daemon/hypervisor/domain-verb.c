@@ -2,7 +2,9 @@
  * word for what happened only as far as "refused"; what came of it shows the look that follows. */
 #include "hypervisor/domain-verb.h"
 
+#include "hypervisor/domain-define.h"
 #include "hypervisor/domain-look.h"
+#include "hypervisor/domain-refusal.h"
 #include "hypervisor/domain-xml.h"
 
 #include <errno.h>
@@ -10,90 +12,10 @@
 #include <libvirt/virterror.h>
 #include <sys/stat.h>
 
-#define LOG_HINT "See the journal of libvirtd and /var/log/libvirt/qemu for more."
-
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(virDomain, virDomainFree)
 
-static const char *verb_to_string(HypervisorVerb verb) {
-        switch (verb) {
-        case HYPERVISOR_DEFINE:
-                return "define";
-        case HYPERVISOR_START:
-                return "start";
-        case HYPERVISOR_SHUTDOWN:
-                return "shut down";
-        case HYPERVISOR_DESTROY:
-                return "power off";
-        case HYPERVISOR_UNDEFINE:
-                return "forget";
-        }
-        g_assert_not_reached();
-}
-
-Refusal *domain_refuse_unavailable(const char *subject) {
-        return refusal_new(REFUSAL_HYPERVISOR_UNAVAILABLE, subject,
-                           "Wait until libvirt is back, or see whether libvirtd runs.",
-                           "There is no connection to libvirt.");
-}
-
-Refusal *domain_refuse_lost(HypervisorVerb verb, const char *name) {
-        return refusal_new(REFUSAL_HYPERVISOR_UNAVAILABLE, name,
-                           "Wait until libvirt is back, then see how the machine is.",
-                           "The connection to libvirt was lost while it was to %s machine %s.",
-                           verb_to_string(verb), name);
-}
-
-/* Turns the error that libvirt left in this thread into a refusal. @line is NULL where there was
- * none to be had. */
-static Refusal *refuse_by_libvirt(Line *line, HypervisorVerb verb, const char *name) {
-        g_autofree char *words = link_error_words();
-
-        if (!line || line_error_is_lost(line))
-                return domain_refuse_lost(verb, name);
-        return refusal_new(REFUSAL_HYPERVISOR_FAILED, name, LOG_HINT,
-                           "libvirt could not %s machine %s: %s", verb_to_string(verb), name,
-                           words);
-}
-
-static Refusal *refuse_existing(const char *name, const char *what) {
-        return refusal_new(REFUSAL_MACHINE_EXISTS, name,
-                           "Choose another one, or remove that domain first.",
-                           "There is a libvirt domain with the %s %s already.", what, name);
-}
-
-/* virDomainDefineXML() would replace a domain that has both, so they are looked for first. */
-static Refusal *refuse_taken(Line *line, const char *name, const char *uuid) {
-        g_autoptr(virDomain) by_name = NULL, by_uuid = NULL;
-
-        by_name = virDomainLookupByName(line_connection(line), name);
-        if (by_name)
-                return refuse_existing(name, "name");
-        if (!link_error_is_no_domain())
-                return refuse_by_libvirt(line, HYPERVISOR_DEFINE, name);
-        by_uuid = virDomainLookupByUUIDString(line_connection(line), uuid);
-        if (by_uuid)
-                return refuse_existing(uuid, "UUID");
-        if (!link_error_is_no_domain())
-                return refuse_by_libvirt(line, HYPERVISOR_DEFINE, name);
-        return NULL;
-}
-
-Refusal *domain_define(Link *link, const char *name, const char *uuid, const char *xml) {
-        g_autoptr(Line) line = link_take_line(link);
-        g_autoptr(virDomain) domain = NULL;
-        Refusal *refusal;
-
-        if (!line)
-                return refuse_by_libvirt(NULL, HYPERVISOR_DEFINE, name);
-        refusal = refuse_taken(line, name, uuid);
-        if (refusal)
-                return refusal;
-        domain = virDomainDefineXML(line_connection(line), xml);
-        if (domain)
-                return NULL;
-        if (virGetLastErrorCode() == VIR_ERR_DOM_EXIST)
-                return refuse_existing(name, "name");
-        return refuse_by_libvirt(line, HYPERVISOR_DEFINE, name);
+static Refusal *refuse(Line *line, HypervisorVerb verb, const char *name) {
+        return domain_refuse_by_libvirt(line, domain_verb_doing(verb), name);
 }
 
 /* virtlogd opens the console's log but makes no folder for it. What a guest prints is nobody's but
@@ -122,8 +44,14 @@ static Refusal *start(Line *line, virDomainPtr domain, const char *name) {
         if (refusal)
                 return refusal;
         /* No AUTODESTROY: machines live on when this daemon or libvirtd restarts. */
-        if (virDomainCreate(domain) < 0)
-                return refuse_by_libvirt(line, HYPERVISOR_START, name);
+        if (virDomainCreate(domain) < 0) {
+                g_autoptr(Refusal) refused = refuse(line, HYPERVISOR_START, name);
+
+                /* Somebody else was faster, and what runs is the machine that was to run. */
+                if (virGetLastErrorCode() != VIR_ERR_OPERATION_INVALID ||
+                    virDomainIsActive(domain) != 1)
+                        return g_steal_pointer(&refused);
+        }
         domain_note_first_start(domain);
         return NULL;
 }
@@ -134,7 +62,7 @@ static Refusal *shut_down(Line *line, virDomainPtr domain, const char *name) {
 
         if (virDomainShutdownFlags(domain, flags) == 0)
                 return NULL;
-        return refuse_by_libvirt(line, HYPERVISOR_SHUTDOWN, name);
+        return refuse(line, HYPERVISOR_SHUTDOWN, name);
 }
 
 static Refusal *destroy(Line *line, virDomainPtr domain, const char *name) {
@@ -143,7 +71,7 @@ static Refusal *destroy(Line *line, virDomainPtr domain, const char *name) {
         if (virDomainDestroy(domain) == 0)
                 return NULL;
         /* Before the question below has an error of its own. */
-        refusal = refuse_by_libvirt(line, HYPERVISOR_DESTROY, name);
+        refusal = refuse(line, HYPERVISOR_DESTROY, name);
         if (virDomainIsActive(domain) == 0 || link_error_is_no_domain())
                 return NULL;
         return g_steal_pointer(&refusal);
@@ -159,46 +87,66 @@ static Refusal *undefine(Line *line, virDomainPtr domain, const char *name) {
                         VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA | VIR_DOMAIN_UNDEFINE_NVRAM;
         if (virDomainUndefineFlags(domain, flags) == 0)
                 return NULL;
-        refusal = refuse_by_libvirt(line, HYPERVISOR_UNDEFINE, name);
+        refusal = refuse(line, HYPERVISOR_UNDEFINE, name);
         /* One without a definition runs and is forgotten when it ends. */
         if (virDomainIsPersistent(domain) == 0 || link_error_is_no_domain())
                 return NULL;
         return g_steal_pointer(&refusal);
 }
 
-static Refusal *act(Line *line, HypervisorVerb verb, virDomainPtr domain) {
-        const char *name = virDomainGetName(domain);
+static Refusal *reboot(Line *line, virDomainPtr domain, const char *name) {
+        /* No flag: libvirt takes whichever way the guest knows. */
+        if (virDomainReboot(domain, 0) == 0)
+                return NULL;
+        return refuse(line, HYPERVISOR_REBOOT, name);
+}
 
-        switch (verb) {
-        case HYPERVISOR_START:
-                return start(line, domain, name);
-        case HYPERVISOR_SHUTDOWN:
-                return shut_down(line, domain, name);
-        case HYPERVISOR_DESTROY:
-                return destroy(line, domain, name);
-        case HYPERVISOR_UNDEFINE:
-                return undefine(line, domain, name);
-        case HYPERVISOR_DEFINE:
-                break;
-        }
-        g_assert_not_reached();
+static Refusal *suspend(Line *line, virDomainPtr domain, const char *name) {
+        if (virDomainSuspend(domain) == 0)
+                return NULL;
+        return refuse(line, HYPERVISOR_PAUSE, name);
+}
+
+static Refusal *resume(Line *line, virDomainPtr domain, const char *name) {
+        int state = VIR_DOMAIN_NOSTATE, r;
+
+        /* One that has put itself to sleep is shown as paused, and is woken in another way. */
+        r = virDomainGetState(domain, &state, NULL, 0);
+        if (r == 0 && state == VIR_DOMAIN_PMSUSPENDED)
+                r = virDomainPMWakeup(domain, 0);
+        else if (r == 0)
+                r = virDomainResume(domain);
+        return r == 0 ? NULL : refuse(line, HYPERVISOR_RESUME, name);
+}
+
+static Refusal *act(Line *line, HypervisorVerb verb, virDomainPtr domain) {
+        static Refusal *(*const acts[_HYPERVISOR_VERB_MAX])(Line *, virDomainPtr, const char *) = {
+                [HYPERVISOR_START] = start,     [HYPERVISOR_SHUTDOWN] = shut_down,
+                [HYPERVISOR_DESTROY] = destroy, [HYPERVISOR_UNDEFINE] = undefine,
+                [HYPERVISOR_REBOOT] = reboot,   [HYPERVISOR_PAUSE] = suspend,
+                [HYPERVISOR_RESUME] = resume,
+        };
+
+        g_assert(acts[verb]);
+        return acts[verb](line, domain, virDomainGetName(domain));
 }
 
 Refusal *domain_act(Link *link, HypervisorVerb verb, const char *uuid) {
         g_autoptr(Line) line = link_take_line(link);
         g_autoptr(virDomain) domain = NULL;
+        Refusal *refusal = NULL;
         bool missing = false;
 
         if (!line)
-                return refuse_by_libvirt(NULL, verb, uuid);
+                return refuse(NULL, verb, uuid);
         domain = line_domain(line, uuid, &missing);
         if (domain)
-                return act(line, verb, domain);
-        if (!missing)
-                return refuse_by_libvirt(line, verb, uuid);
-        if (verb == HYPERVISOR_DESTROY || verb == HYPERVISOR_UNDEFINE)
-                return NULL;
-        return refusal_new(REFUSAL_NO_SUCH_MACHINE, uuid,
-                           "See which machines there are; it may have been removed.",
-                           "There is no libvirt domain with the UUID %s.", uuid);
+                refusal = act(line, verb, domain);
+        else if (!missing)
+                refusal = refuse(line, verb, uuid);
+        else if (verb != HYPERVISOR_DESTROY && verb != HYPERVISOR_UNDEFINE)
+                refusal = domain_refuse_missing(uuid);
+        if (verb == HYPERVISOR_UNDEFINE && !refusal)
+                domain_forget(line, uuid);
+        return refusal;
 }

@@ -4,83 +4,30 @@
  */
 #include "hypervisor/domain-xml.h"
 
+#include "hypervisor/device-xml.h"
+#include "hypervisor/xml-writer.h"
+
 #include <errno.h>
-#include <libxml/xmlwriter.h>
 #include <string.h>
 
-typedef struct Writer {
-        xmlTextWriter *xml;
-        bool failed;
-} Writer;
+/* Root ports that nothing is in yet, for disks and NICs that come later: a port cannot be added to
+ * a running machine. */
+#define ROOT_PORTS_SPARE 8
 
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(xmlTextWriter, xmlFreeTextWriter)
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(xmlBuffer, xmlBufferFree)
-
-static void writer_check(Writer *writer, int r) {
-        if (r < 0)
-                writer->failed = true;
-}
-
-static void writer_start(Writer *writer, const char *name, va_list attributes) {
-        const char *key;
-
-        writer_check(writer, xmlTextWriterStartElement(writer->xml, BAD_CAST name));
-        while ((key = va_arg(attributes, const char *))) {
-                const char *value = va_arg(attributes, const char *);
-
-                writer_check(writer, xmlTextWriterWriteAttribute(writer->xml, BAD_CAST key,
-                                                                 BAD_CAST value));
-        }
-}
-
-/* Opens an element with attributes: name and value in turns, up to NULL. */
-static G_GNUC_NULL_TERMINATED void writer_open(Writer *writer, const char *name, ...) {
-        va_list attributes;
-
-        va_start(attributes, name);
-        writer_start(writer, name, attributes);
-        va_end(attributes);
-}
-
-static void writer_close(Writer *writer) {
-        writer_check(writer, xmlTextWriterEndElement(writer->xml));
-}
-
-/* An element with attributes and nothing in it. */
-static G_GNUC_NULL_TERMINATED void writer_leaf(Writer *writer, const char *name, ...) {
-        va_list attributes;
-
-        va_start(attributes, name);
-        writer_start(writer, name, attributes);
-        va_end(attributes);
-        writer_close(writer);
-}
-
-static void writer_text(Writer *writer, const char *name, const char *text) {
-        writer_check(writer, xmlTextWriterWriteElement(writer->xml, BAD_CAST name, BAD_CAST text));
-}
-
-/* XML 1.0 has no way to say most control characters, not even escaped, nor U+FFFE and U+FFFF. */
-static bool text_is_sayable(const char *text) {
-        if (!text)
-                return true;
-        if (!g_utf8_validate(text, -1, NULL))
-                return false;
-        for (const char *p = text; *p; p = g_utf8_next_char(p)) {
-                gunichar c = g_utf8_get_char(p);
-
-                if (c < 0x20 && c != '\t' && c != '\n' && c != '\r')
+static bool devices_can_be_said(const GPtrArray *devices) {
+        for (unsigned i = 0; devices && i < devices->len; i++)
+                if (!device_can_be_said(g_ptr_array_index(devices, i)))
                         return false;
-                if (c == 0xfffe || c == 0xffff)
-                        return false;
-        }
         return true;
 }
 
-static bool spec_is_sayable(const DomainSpec *spec) {
-        return text_is_sayable(spec->request->name) && text_is_sayable(spec->uuid) &&
-               text_is_sayable(spec->image) && text_is_sayable(spec->kernel) &&
-               text_is_sayable(spec->initrd) && text_is_sayable(spec->request->cmdline);
+static bool spec_can_be_said(const DomainSpec *spec) {
+        const Request *request = spec->request;
+
+        return writer_can_say(request->name) && writer_can_say(spec->uuid) &&
+               writer_can_say(spec->image) && writer_can_say(spec->kernel) &&
+               writer_can_say(spec->initrd) && writer_can_say(request->cmdline) &&
+               devices_can_be_said(request->disks) && devices_can_be_said(request->nics);
 }
 
 static const char *first_start_to_string(FirstStart first_start) {
@@ -108,10 +55,48 @@ static void write_metadata(Writer *writer, const DomainSpec *spec) {
         FirstStart first_start = spec->request->start ? FIRST_START_PENDING : FIRST_START_LATER;
 
         writer_open(writer, "metadata", NULL);
+        /* The list of attributes ends at its first NULL. */
         writer_open(writer, DOMAIN_METADATA_PREFIX ":machine", "xmlns:" DOMAIN_METADATA_PREFIX,
-                    DOMAIN_METADATA_URI, "first-start", first_start_to_string(first_start), NULL);
+                    DOMAIN_METADATA_URI, "first-start", first_start_to_string(first_start),
+                    spec->request->autostart ? "autostart" : NULL, "yes", NULL);
         write_gpus(writer, DOMAIN_METADATA_PREFIX ":gpu", spec->request->gpus);
         writer_close(writer);
+        writer_close(writer);
+}
+
+static void write_size(Writer *writer, const Request *request) {
+        g_autofree char *memory = g_strdup_printf("%" G_GUINT64_FORMAT, request->memory_mib);
+        g_autofree char *vcpus = g_strdup_printf("%u", request->vcpus);
+        g_autofree char *most = g_strdup_printf("%u", MAX(request->vcpus, request->max_vcpus));
+
+        writer_open(writer, "memory", "unit", "MiB", NULL);
+        writer_string(writer, memory);
+        writer_close(writer);
+        if (request->hugepages != HUGEPAGES_NONE) {
+                bool big = request->hugepages == HUGEPAGES_1G;
+
+                writer_open(writer, "memoryBacking", NULL);
+                writer_open(writer, "hugepages", NULL);
+                writer_leaf(writer, "page", "size", big ? "1" : "2", "unit", big ? "GiB" : "MiB",
+                            NULL);
+                writer_close(writer);
+                writer_close(writer);
+        }
+        writer_open(writer, "vcpu", "placement", "static",
+                    request->max_vcpus > request->vcpus ? "current" : NULL, vcpus, NULL);
+        writer_string(writer, most);
+        writer_close(writer);
+}
+
+/* By the path of a file, never as a text: that would be an argument of QEMU's, for all to read. */
+static void write_ignition(Writer *writer, const DomainSpec *spec) {
+        g_autofree char *path = NULL;
+
+        if (!spec->request->ignition)
+                return;
+        path = domain_ignition_path(spec->uuid);
+        writer_open(writer, "sysinfo", "type", "fwcfg", NULL);
+        writer_leaf(writer, "entry", "name", "opt/com.coreos/config", "file", path, NULL);
         writer_close(writer);
 }
 
@@ -122,7 +107,7 @@ static void write_os(Writer *writer, const DomainSpec *spec) {
                 writer_open(writer, "os", NULL);
 
         writer_open(writer, "type", "arch", "x86_64", "machine", "q35", NULL);
-        writer_check(writer, xmlTextWriterWriteString(writer->xml, BAD_CAST "hvm"));
+        writer_string(writer, "hvm");
         writer_close(writer);
         if (spec->uefi) {
                 /* Left to itself libvirt prefers firmware with Microsoft's keys enrolled, which
@@ -163,23 +148,6 @@ static void write_behaviour(Writer *writer) {
         writer_text(writer, "on_crash", "destroy");
 }
 
-static void write_disk(Writer *writer, const DomainSpec *spec) {
-        /* QEMU opens the two with different drivers and refuses the wrong one. A resolved path
-         * under /dev is a block device. */
-        bool block = g_str_has_prefix(spec->image, "/dev/");
-        const char *format = spec->request->image_format == IMAGE_QCOW2 ? "qcow2" : "raw";
-
-        writer_open(writer, "disk", "type", block ? "block" : "file", "device", "disk", NULL);
-        writer_leaf(writer, "driver", "name", "qemu", "type", format, NULL);
-        writer_leaf(writer, "source", block ? "dev" : "file", spec->image, NULL);
-        /* Ends the chain here: a qcow2 that names another file as its backing does not get it. */
-        writer_leaf(writer, "backingStore", NULL);
-        writer_leaf(writer, "target", "dev", "vda", "bus", "virtio", NULL);
-        if (!spec->kernel)
-                writer_leaf(writer, "boot", "order", "1", NULL);
-        writer_close(writer);
-}
-
 static void write_root_port(Writer *writer, unsigned bus) {
         g_autofree char *index = g_strdup_printf("%u", bus);
 
@@ -212,12 +180,23 @@ static void write_function(Writer *writer, PciAddress host, unsigned bus, unsign
         writer_close(writer);
 }
 
+/* The cards' ports come first, then one for each virtio device (libvirt fills them from the lowest
+ * number on), then the spare ones. */
+static void write_root_ports(Writer *writer, const DomainSpec *spec) {
+        const Request *request = spec->request;
+        unsigned n = 1 + ROOT_PORTS_SPARE; /* one is the random number generator's */
+
+        n += spec->cards ? spec->cards->len : 0;
+        n += spec->image ? 1 : 0;
+        n += request->disks ? request->disks->len : 0;
+        n += request->nics ? request->nics->len : 0;
+        for (unsigned bus = 1; bus <= n; bus++)
+                write_root_port(writer, bus);
+}
+
 /* Each card behind a root port of its own, in the order of the request, its functions side by side
  * as on the real card. Guest drivers expect the GPU at function 0, wherever the host has it. */
 static void write_cards(Writer *writer, const DomainSpec *spec) {
-        for (unsigned i = 0; spec->cards && i < spec->cards->len; i++)
-                write_root_port(writer, i + 1);
-
         for (unsigned i = 0; spec->cards && i < spec->cards->len; i++) {
                 const DomainCard *card = &g_array_index(spec->cards, DomainCard, i);
 
@@ -225,6 +204,27 @@ static void write_cards(Writer *writer, const DomainSpec *spec) {
                         write_function(writer, card->functions[k], i + 1, k,
                                        k == 0 && card->n_functions > 1);
         }
+}
+
+/* The boot disk has no alias: it cannot be asked for by an id. */
+static void write_disks(Writer *writer, const DomainSpec *spec) {
+        const GPtrArray *disks = spec->request->disks;
+
+        if (spec->image)
+                disk_write(writer, spec->image, spec->image_is_block, spec->request->image_format,
+                           false, "vda", NULL, !spec->kernel);
+        for (unsigned i = 0; disks && i < disks->len; i++) {
+                g_autofree char *target = disk_target(i + 1);
+
+                device_write(writer, g_ptr_array_index(disks, i), target);
+        }
+}
+
+static void write_nics(Writer *writer, const DomainSpec *spec) {
+        const GPtrArray *nics = spec->request->nics;
+
+        for (unsigned i = 0; nics && i < nics->len; i++)
+                device_write(writer, g_ptr_array_index(nics, i), NULL);
 }
 
 static void write_console(Writer *writer, const char *name) {
@@ -244,8 +244,9 @@ static void write_console(Writer *writer, const char *name) {
 static void write_devices(Writer *writer, const DomainSpec *spec) {
         writer_open(writer, "devices", NULL);
         writer_leaf(writer, "controller", "type", "usb", "model", "none", NULL);
-        if (spec->image)
-                write_disk(writer, spec);
+        write_root_ports(writer, spec);
+        write_disks(writer, spec);
+        write_nics(writer, spec);
         write_cards(writer, spec);
         write_console(writer, spec->request->name);
         writer_open(writer, "video", NULL);
@@ -255,26 +256,21 @@ static void write_devices(Writer *writer, const DomainSpec *spec) {
         writer_leaf(writer, "memballoon", "model", "none", NULL);
         writer_open(writer, "rng", "model", "virtio", NULL);
         writer_open(writer, "backend", "model", "random", NULL);
-        writer_check(writer, xmlTextWriterWriteString(writer->xml, BAD_CAST "/dev/urandom"));
+        writer_string(writer, "/dev/urandom");
         writer_close(writer);
         writer_close(writer);
+        /* So that a guest's crash is seen: without it a dead kernel looks like an idle one. */
+        writer_leaf(writer, "panic", "model", "isa", NULL);
         writer_close(writer);
 }
 
 static void write_domain(Writer *writer, const DomainSpec *spec, const char *type) {
-        g_autofree char *memory = g_strdup_printf("%" G_GUINT64_FORMAT, spec->request->memory_mib);
-        g_autofree char *vcpus = g_strdup_printf("%u", spec->request->vcpus);
-
         writer_open(writer, "domain", "type", type, NULL);
         writer_text(writer, "name", spec->request->name);
         writer_text(writer, "uuid", spec->uuid);
         write_metadata(writer, spec);
-        writer_open(writer, "memory", "unit", "MiB", NULL);
-        writer_check(writer, xmlTextWriterWriteString(writer->xml, BAD_CAST memory));
-        writer_close(writer);
-        writer_open(writer, "vcpu", "placement", "static", NULL);
-        writer_check(writer, xmlTextWriterWriteString(writer->xml, BAD_CAST vcpus));
-        writer_close(writer);
+        write_size(writer, spec->request);
+        write_ignition(writer, spec);
         write_os(writer, spec);
         write_processor(writer, type);
         write_behaviour(writer);
@@ -283,35 +279,31 @@ static void write_domain(Writer *writer, const DomainSpec *spec, const char *typ
 }
 
 int domain_xml_write(const DomainSpec *spec, const char *type, char **ret) {
-        g_autoptr(xmlBuffer) buffer = xmlBufferCreate();
-        g_autoptr(xmlTextWriter) xml = xmlNewTextWriterMemory(buffer, 0);
-        Writer writer = { .xml = xml };
+        g_autoptr(Writer) writer = writer_new(true);
 
-        if (!buffer || !xml)
-                return -ENOMEM;
-        if (!spec_is_sayable(spec))
+        if (!spec_can_be_said(spec))
                 return -EINVAL;
-        writer_check(&writer, xmlTextWriterSetIndent(xml, 1));
-        writer_check(&writer, xmlTextWriterSetIndentString(xml, BAD_CAST "  "));
-        write_domain(&writer, spec, type ? type : (spec->kvm ? "kvm" : "qemu"));
-        writer_check(&writer, xmlTextWriterFlush(xml));
-        if (writer.failed)
-                return -ENOMEM;
-
-        *ret = g_strdup((const char *)xmlBufferContent(buffer));
-        return 0;
+        write_domain(writer, spec, type ? type : (spec->kvm ? "kvm" : "qemu"));
+        return writer_finish(writer, ret);
 }
 
-char *domain_metadata_write(const GArray *gpus, FirstStart first_start) {
-        g_autoptr(xmlBuffer) buffer = xmlBufferCreate();
-        g_autoptr(xmlTextWriter) xml = xmlNewTextWriterMemory(buffer, 0);
-        Writer writer = { .xml = xml };
+char *domain_ignition_path(const char *uuid) {
+        g_autofree char *file = g_strconcat(uuid, ".ign", NULL);
 
-        writer_open(&writer, "machine", "first-start", first_start_to_string(first_start), NULL);
-        write_gpus(&writer, "gpu", gpus);
-        writer_close(&writer);
-        writer_check(&writer, xmlTextWriterFlush(xml));
+        return g_build_filename(DOMAIN_IGNITION_DIRECTORY, file, NULL);
+}
+
+char *domain_metadata_write(const GArray *gpus, FirstStart first_start, bool autostart) {
+        g_autoptr(Writer) writer = writer_new(false);
+        char *metadata = NULL;
+        int r;
+
+        writer_open(writer, "machine", "first-start", first_start_to_string(first_start),
+                    autostart ? "autostart" : NULL, "yes", NULL);
+        write_gpus(writer, "gpu", gpus);
+        writer_close(writer);
+        r = writer_finish(writer, &metadata);
         /* Only addresses and constants are in it: nothing but a lack of memory can fail. */
-        g_assert(!writer.failed);
-        return g_strdup((const char *)xmlBufferContent(buffer));
+        g_assert(r >= 0);
+        return metadata;
 }

@@ -5,14 +5,21 @@
 
 #include <stdbool.h>
 
-/* Our element in libvirt's <metadata>: <feos:machine first-start="later|pending|done"> with one
- * <feos:gpu address="0000:01:00.0"/> for each GPU that Create was asked for. A domain that has it
+/* Our element in libvirt's <metadata>: <feos:machine first-start="later|pending|done">,
+ * with autostart="yes" where this service is to start it at boot, and in it one <feos:gpu
+ * address="0000:01:00.0"/> for each GPU that Create was asked for. A domain that has it
  * is ours. */
 #define DOMAIN_METADATA_URI    "https://feos.org/xmlns/vm1/1.0"
 #define DOMAIN_METADATA_PREFIX "feos"
 
 /* Where the output of a machine's serial console is kept: <this>/<name>/console.log. */
 #define DOMAIN_CONSOLE_DIRECTORY "/var/log/feos"
+
+/* Where a machine's Ignition text is kept, for QEMU to read: <this>/<UUID>.ign. */
+#define DOMAIN_IGNITION_DIRECTORY "/var/lib/feos/ignition"
+
+/* The file of the machine with @uuid there. New string (g_free()). */
+char *domain_ignition_path(const char *uuid);
 
 /* Writes the libvirt domain for @spec into @ret, a new string (g_free()). @type is libvirt's domain
  * type, or NULL for what the spec says ("kvm" or "qemu"). -EINVAL when a text of the spec cannot be
@@ -22,12 +29,29 @@ int domain_xml_write(const DomainSpec *spec, const char *type, char **ret);
 /* Our metadata element without its namespace, as virDomainSetMetadata() wants it: libvirt adds the
  * namespace itself and refuses an element that has it already. @gpus is of PciAddress. New string
  * (g_free()). */
-char *domain_metadata_write(const GArray *gpus, FirstStart first_start);
+char *domain_metadata_write(const GArray *gpus, FirstStart first_start, bool autostart);
 
-/* Reads a domain's XML into @facts: ours, first_start, gpus and hostdevs; every other field is left
- * alone. -EBADMSG when @xml is no libvirt domain; @facts is then unchanged. */
+/* Reads a domain's XML into @facts: ours, first_start, autostart, gpus, hostdevs, disks, nics,
+ * files and console; every other field is left alone. -EBADMSG when @xml is no libvirt domain;
+ * @facts is then unchanged. */
 int domain_xml_parse(const char *xml, DomainFacts *facts);
+
+/* Adds to @facts the ids of the disks and NICs in @xml that it does not have yet. -EBADMSG as
+ * above.
+ */
+int domain_xml_add_devices(const char *xml, DomainFacts *facts);
+
+/* Whether the domain @xml has a disk or NIC of ours with @id. */
+bool domain_xml_has_device(const char *xml, DeviceKind kind, const char *id);
+
+/* The first disk_target() from vdb on that neither domain's XML has; @other may be NULL. New string
+ * (g_free()). */
+char *domain_xml_free_target(const char *xml, const char *other);
 
 /* Whether libvirt can choose a UEFI firmware by itself (<os firmware='efi'>), by the XML of
  * virConnectGetDomainCapabilities(). */
 bool domain_capabilities_have_uefi(const char *xml);
+
+/* The group that QEMU's processes have, by the XML of virConnectGetCapabilities(). False: it does
+ * not say. */
+bool capabilities_get_group(const char *xml, gid_t *ret);

@@ -1,19 +1,21 @@
 /* The main thread's side of libvirt: sends what may block to worker threads, and hands their
  * results to core in an order that makes sense. It knows no libvirt.h itself: what is said to
- * libvirt, link.c, domain-look.c and domain-verb.c say, in the workers; how to stay connected,
- * connector.c.
+ * libvirt, link.c and the domain-*.c say, in the workers; how questions wait for their answers,
+ * verbs.c; how to stay connected, connector.c.
  *
  * Nothing is believed because an event said so. An event means "look again at this domain", a new
  * connection "look at everything". */
 #include "hypervisor/libvirt.h"
 
 #include "hypervisor/connector.h"
+#include "hypervisor/console.h"
+#include "hypervisor/domain-define.h"
 #include "hypervisor/domain-look.h"
-#include "hypervisor/domain-verb.h"
-#include "hypervisor/domain-xml.h"
+#include "hypervisor/domain-refusal.h"
 #include "hypervisor/link.h"
 #include "hypervisor/looks.h"
 #include "hypervisor/main-queue.h"
+#include "hypervisor/verbs.h"
 
 #include "autoptr-bus.h"
 
@@ -21,7 +23,6 @@
 #include <string.h>
 #include <systemd/sd-journal.h>
 
-#define VERBS_AT_ONCE 16
 #define LOOKS_AT_ONCE 4
 
 #define RETRY_MIN_SEC 1
@@ -38,32 +39,19 @@ struct Libvirt {
         void *userdata;
 
         MainQueue *queue;
-        GThreadPool *verbs;
-        GPtrArray *verbs_in_flight; /* Verb, weak: the workers' */
+        Verbs *verbs;
         GThreadPool *lookers;
         Looks *looks;
+        Consoles *consoles;
 
         Connector *connector;
+        char **networks; /* the active ones, never NULL */
 
         unsigned n_relists;
         sd_event_source *relist_timer;
         unsigned list_retry_sec;
         sd_event_source *list_retry_timer;
 };
-
-/* One verb from its beginning to its answer: in a worker, then until the look that follows. */
-typedef struct Verb {
-        MainQueue *queue;
-        Link *link;
-        HypervisorVerb verb;
-        char *uuid;
-        char *name; /* define only */
-        char *xml;  /* define only */
-        Refusal *refusal;
-        bool answered; /* main thread only; likewise below */
-        HypervisorDone done;
-        void *userdata;
-} Verb;
 
 /* A look at one domain, or at all of them. */
 typedef struct Look {
@@ -73,20 +61,9 @@ typedef struct Look {
         LookResult result;
         DomainFacts *facts;
         GPtrArray *all;
+        char **networks; /* with all */
         char *error;
 } Look;
-
-static void verb_free(void *data) {
-        Verb *verb = data;
-
-        link_unref(verb->link);
-        main_queue_unref(verb->queue);
-        g_free(verb->uuid);
-        g_free(verb->name);
-        g_free(verb->xml);
-        refusal_free(verb->refusal);
-        g_free(verb);
-}
 
 static void look_free(void *data) {
         Look *look = data;
@@ -97,6 +74,7 @@ static void look_free(void *data) {
         domain_facts_free(look->facts);
         if (look->all)
                 g_ptr_array_unref(look->all);
+        g_strfreev(look->networks);
         g_free(look->error);
         g_free(look);
 }
@@ -123,121 +101,6 @@ static unsigned retry_next(unsigned seconds) {
         return MIN(seconds * 2, RETRY_MAX_SEC);
 }
 
-/* --- Verbs --- */
-
-/* Main thread. Takes @verb; @refusal is lent. */
-static void verb_answer(Verb *verb, const Refusal *refusal) {
-        verb->done(verb->userdata, refusal);
-        verb_free(verb);
-}
-
-static const char *verb_subject(const Verb *verb) {
-        return verb->name ?: verb->uuid;
-}
-
-static void verb_answer_lost(Verb *verb) {
-        g_autoptr(Refusal) refusal = domain_refuse_lost(verb->verb, verb_subject(verb));
-
-        verb_answer(verb, refusal);
-}
-
-/* Main thread: the worker is done, now the domain is looked at. */
-static void on_verb_done(void *owner, void *data) {
-        Libvirt *self = owner;
-        Verb *verb = data;
-
-        (void)g_ptr_array_remove_fast(self->verbs_in_flight, verb);
-        g_clear_pointer(&verb->link, link_unref);
-        if (verb->answered)
-                verb_free(verb);
-        else if (verb->refusal && verb->refusal->code == REFUSAL_HYPERVISOR_UNAVAILABLE)
-                verb_answer(verb, verb->refusal);
-        else if (!self_link(self))
-                verb_answer_lost(verb);
-        else
-                looks_want(self->looks, verb->uuid, verb);
-}
-
-/* The connection is lost. A worker can be stuck for as long as a libvirtd is stopped; its caller
- * need not be. The worker keeps the verb and gets no further with it (link_abandon()). */
-static void verbs_in_flight_answer(Libvirt *self) {
-        g_autoptr(GPtrArray) verbs = g_steal_pointer(&self->verbs_in_flight);
-
-        self->verbs_in_flight = g_ptr_array_new();
-        for (unsigned i = 0; i < verbs->len; i++) {
-                Verb *verb = g_ptr_array_index(verbs, i);
-                g_autoptr(Refusal) refusal = domain_refuse_lost(verb->verb, verb_subject(verb));
-
-                verb->answered = true;
-                verb->done(verb->userdata, refusal);
-        }
-}
-
-/* Main thread, as said by looks: the look after the verb has ended. */
-static void on_verb_looked(void *owner, void *waiter, LookOutcome outcome) {
-        Verb *verb = waiter;
-
-        switch (outcome) {
-        case LOOK_DELIVERED:
-                verb_answer(verb, verb->refusal);
-                return;
-        case LOOK_LOST:
-                verb_answer_lost(verb);
-                return;
-        case LOOK_FAILED:
-                if (!verb->refusal)
-                        verb->refusal = refusal_new(
-                                REFUSAL_HYPERVISOR_FAILED, verb_subject(verb),
-                                "Look at the machine again in a moment.",
-                                "libvirt did what it was asked, but does not tell what became of "
-                                "machine %s.",
-                                verb_subject(verb));
-                verb_answer(verb, verb->refusal);
-                return;
-        }
-}
-
-/* Worker. */
-static void verb_run(void *data, void *pool_data) {
-        Verb *verb = data;
-
-        if (main_queue_is_closed(verb->queue)) {
-                verb_free(verb);
-                return;
-        }
-        if (verb->verb == HYPERVISOR_DEFINE)
-                verb->refusal = domain_define(verb->link, verb->name, verb->uuid, verb->xml);
-        else
-                verb->refusal = domain_act(verb->link, verb->verb, verb->uuid);
-        main_queue_post(verb->queue, on_verb_done, verb, verb_free);
-}
-
-/* Takes @verb. What stands in the way already is answered the same way as what comes from a worker:
- * later. */
-static void verb_begin(Libvirt *self, Verb *verb) {
-        if (!self_link(self))
-                verb->refusal = domain_refuse_unavailable(verb_subject(verb));
-        if (verb->refusal) {
-                main_queue_post(self->queue, on_verb_done, verb, verb_free);
-                return;
-        }
-        verb->link = link_ref(self_link(self));
-        g_ptr_array_add(self->verbs_in_flight, verb);
-        g_thread_pool_push(self->verbs, verb, NULL);
-}
-
-static Verb *verb_new(Libvirt *self, HypervisorVerb kind, const char *uuid, HypervisorDone done,
-                      void *userdata) {
-        Verb *verb = g_new0(Verb, 1);
-
-        verb->queue = main_queue_ref(self->queue);
-        verb->verb = kind;
-        verb->uuid = g_ascii_strdown(uuid, -1);
-        verb->done = done;
-        verb->userdata = userdata;
-        return verb;
-}
-
 /* --- Looks --- */
 
 /* Worker. */
@@ -260,11 +123,17 @@ static void on_start_list(void *owner) {
         look_begin(owner, NULL);
 }
 
+static void on_look_answered(void *owner, void *waiter, LookOutcome outcome) {
+        Libvirt *self = owner;
+
+        verbs_looked(self->verbs, waiter, outcome);
+}
+
 static const LooksOps looks_ops = {
         .start_look = on_start_look,
         .start_list = on_start_list,
-        .answer = on_verb_looked,
-        .drop = verb_free,
+        .answer = on_look_answered,
+        .drop = verbs_drop,
 };
 
 /* A look that failed is made good by a listing, later and later while that fails too. */
@@ -275,9 +144,19 @@ static void look_failed(Libvirt *self, const Look *look) {
         self->list_retry_sec = retry_next(self->list_retry_sec);
 }
 
-static void on_listed(Libvirt *self, const Look *look) {
+/* A domain that was seen to be off says nothing more. */
+static void console_follow(Libvirt *self, const DomainFacts *facts) {
+        if (!facts->active)
+                consoles_end(self->consoles, facts->uuid);
+}
+
+static void on_listed(Libvirt *self, Look *look) {
         if (look->all) {
                 self->list_retry_sec = RETRY_MIN_SEC;
+                g_strfreev(self->networks);
+                self->networks = g_steal_pointer(&look->networks);
+                for (unsigned i = 0; i < look->all->len; i++)
+                        console_follow(self, g_ptr_array_index(look->all, i));
                 self->events->domains_listed(self->userdata, look->all);
         } else
                 look_failed(self, look);
@@ -289,9 +168,11 @@ static void on_domain_looked(Libvirt *self, const Look *look) {
 
         switch (look->result) {
         case LOOK_RESULT_SEEN:
+                console_follow(self, look->facts);
                 self->events->domain_seen(self->userdata, look->facts);
                 break;
         case LOOK_RESULT_GONE:
+                consoles_end(self->consoles, look->uuid);
                 self->events->domain_gone(self->userdata, look->uuid);
                 break;
         case LOOK_RESULT_FAILED:
@@ -326,8 +207,13 @@ static void look_run(void *data, void *pool_data) {
         }
         if (look->uuid)
                 look->result = domain_look(look->link, look->uuid, &look->facts, &look->error);
-        else
+        else {
+                look->networks = networks_list(look->link);
                 look->all = domain_look_all(look->link, &look->error);
+        }
+        /* Whoever removed a domain, nothing of it is to stay. */
+        if (look->uuid ? look->result == LOOK_RESULT_GONE : look->all != NULL)
+                domain_forget_others(look->link);
         main_queue_post(look->queue, on_looked, look, look_free);
 }
 
@@ -350,6 +236,23 @@ static int on_relist(sd_event_source *source, uint64_t usec, void *userdata) {
         return 0;
 }
 
+/* --- Verbs --- */
+
+static Link *on_verbs_link(void *owner) {
+        return self_link(owner);
+}
+
+static void on_verbs_look(void *owner, const char *uuid, void *waiter) {
+        Libvirt *self = owner;
+
+        looks_want(self->looks, uuid, waiter);
+}
+
+static const VerbsOps verbs_ops = {
+        .link = on_verbs_link,
+        .look = on_verbs_look,
+};
+
 /* --- The connection --- */
 
 static void on_connected(void *owner) {
@@ -367,9 +270,11 @@ static void on_lost(void *owner) {
 
         timer_disarm(self->relist_timer);
         timer_disarm(self->list_retry_timer);
+        g_strfreev(self->networks);
+        self->networks = g_new0(char *, 1);
         /* Core hears of it before the verbs fail. */
         self->events->connection_changed(self->userdata);
-        verbs_in_flight_answer(self);
+        verbs_lost(self->verbs);
         looks_reset(self->looks);
 }
 
@@ -379,10 +284,18 @@ static void on_domain_changed(void *owner, const char *uuid) {
         looks_want(self->looks, uuid, NULL);
 }
 
+/* They are listed together with the domains. */
+static void on_networks_changed(void *owner) {
+        Libvirt *self = owner;
+
+        looks_want_list(self->looks);
+}
+
 static const ConnectorOps connector_ops = {
         .connected = on_connected,
         .lost = on_lost,
         .domain_changed = on_domain_changed,
+        .networks_changed = on_networks_changed,
 };
 
 /* --- The seam --- */
@@ -398,31 +311,86 @@ static void op_facts(void *seam, HypervisorFacts *ret) {
                 .version = facts ? facts->version : "",
                 .kvm = facts && facts->kvm,
                 .uefi = facts && facts->uefi,
+                .networks = (const char *const *)self->networks,
         };
 }
 
 static void op_define(void *seam, const DomainSpec *spec, HypervisorDone done, void *userdata) {
         Libvirt *self = seam;
-        Verb *verb = verb_new(self, HYPERVISOR_DEFINE, spec->uuid, done, userdata);
-        const char *type = self_link(self) && link_facts(self_link(self))->test ? "test" : NULL;
-        int r = domain_xml_write(spec, type, &verb->xml);
 
-        verb->name = g_strdup(spec->request->name);
-        if (r < 0)
-                verb->refusal =
-                        refusal_new(REFUSAL_HYPERVISOR_FAILED, verb->name,
-                                    "Leave control characters out of paths and the kernel's "
-                                    "command line, and write them in UTF-8.",
-                                    "Machine %s cannot be described to libvirt: %s", verb->name,
-                                    g_strerror(-r));
-        verb_begin(self, verb);
+        verbs_define(self->verbs, spec, done, userdata);
 }
 
-static void op_act(void *seam, HypervisorVerb kind, const char *uuid, HypervisorDone done,
+static void op_act(void *seam, HypervisorVerb verb, const char *uuid, HypervisorDone done,
                    void *userdata) {
         Libvirt *self = seam;
 
-        verb_begin(self, verb_new(self, kind, uuid, done, userdata));
+        verbs_act(self->verbs, verb, uuid, done, userdata);
+}
+
+static void op_attach(void *seam, const char *uuid, const DeviceRequest *device,
+                      HypervisorDone done, void *userdata) {
+        Libvirt *self = seam;
+
+        verbs_attach(self->verbs, uuid, device, done, userdata);
+}
+
+static void op_detach(void *seam, const char *uuid, DeviceKind kind, const char *id,
+                      HypervisorDone done, void *userdata) {
+        Libvirt *self = seam;
+
+        verbs_detach(self->verbs, uuid, kind, id, done, userdata);
+}
+
+static void op_get_xml(void *seam, const char *uuid, HypervisorXML done, void *userdata) {
+        Libvirt *self = seam;
+
+        verbs_get_xml(self->verbs, uuid, done, userdata);
+}
+
+/* Who asked for a stream while its terminal is being opened. */
+typedef struct StreamWanted {
+        Libvirt *libvirt;
+        char uuid[37];
+        HypervisorConsole done;
+        void *userdata;
+} StreamWanted;
+
+/* @terminal is taken. */
+static void stream_give(const StreamWanted *wanted, int terminal) {
+        g_autoptr(Refusal) refusal = NULL;
+        int fd = -1, r = consoles_open(wanted->libvirt->consoles, wanted->uuid, terminal, &fd);
+
+        if (r < 0)
+                refusal = refusal_new(REFUSAL_HYPERVISOR_FAILED, wanted->uuid,
+                                      "See whether the machine still runs, and ask again.",
+                                      "The console of machine %s could not be opened: %s",
+                                      wanted->uuid, g_strerror(-r));
+        wanted->done(wanted->userdata, fd, refusal);
+}
+
+static void on_terminal_opened(void *userdata, int terminal, const Refusal *refusal) {
+        g_autofree StreamWanted *wanted = userdata;
+
+        if (refusal)
+                wanted->done(wanted->userdata, -1, refusal);
+        else
+                stream_give(wanted, terminal);
+}
+
+static void op_open_console(void *seam, const char *uuid, const char *terminal,
+                            HypervisorConsole done, void *userdata) {
+        StreamWanted *wanted = g_new(StreamWanted, 1);
+        Libvirt *self = seam;
+
+        *wanted = (StreamWanted){ .libvirt = self, .done = done, .userdata = userdata };
+        (void)g_strlcpy(wanted->uuid, uuid, sizeof(wanted->uuid));
+        if (consoles_are_open(self->consoles, uuid)) {
+                stream_give(wanted, -1);
+                g_free(wanted);
+        } else
+                verbs_open_console(self->verbs, uuid, terminal ?: "", on_terminal_opened, wanted,
+                                   g_free);
 }
 
 static void op_look(void *seam, const char *uuid) {
@@ -437,6 +405,10 @@ static const HypervisorOps ops = {
         .facts = op_facts,
         .define = op_define,
         .act = op_act,
+        .attach = op_attach,
+        .detach = op_detach,
+        .get_xml = op_get_xml,
+        .open_console = op_open_console,
         .look = op_look,
 };
 
@@ -466,10 +438,12 @@ int libvirt_new(sd_event *event, const char *uri, Libvirt **ret) {
         self->uri = g_strdup(uri);
         self->list_retry_sec = RETRY_MIN_SEC;
         self->looks = looks_new(&looks_ops, self);
-        self->verbs = g_thread_pool_new(verb_run, NULL, VERBS_AT_ONCE, FALSE, NULL);
-        self->verbs_in_flight = g_ptr_array_new();
+        self->consoles = consoles_new(event);
+        self->networks = g_new0(char *, 1);
         self->lookers = g_thread_pool_new(look_run, NULL, LOOKS_AT_ONCE, FALSE, NULL);
         r = main_queue_new(event, self, &self->queue);
+        if (r >= 0)
+                self->verbs = verbs_new(self->queue, &verbs_ops, self);
         if (r >= 0)
                 r = connector_new(event, self->queue, self->uri, &connector_ops, self,
                                   &self->connector);
@@ -497,12 +471,13 @@ void libvirt_free(Libvirt *self) {
          * frees it. Jobs that no thread has begun will see that the queue is closed. */
         if (self->queue)
                 main_queue_close(self->queue);
-        g_thread_pool_free(self->verbs, FALSE, FALSE);
+        verbs_free(self->verbs);
         g_thread_pool_free(self->lookers, FALSE, FALSE);
         sd_event_source_disable_unref(self->relist_timer);
         sd_event_source_disable_unref(self->list_retry_timer);
         looks_free(self->looks);
-        g_ptr_array_unref(self->verbs_in_flight);
+        consoles_free(self->consoles);
+        g_strfreev(self->networks);
         connector_free(self->connector);
         main_queue_unref(self->queue);
         sd_event_unref(self->event);

@@ -1,7 +1,7 @@
 /* Connecting to libvirt, hearing from it, and letting go. libvirt's event loop is the process's
  * default GMainContext; it has a thread here that runs nothing else, and nothing else in the
  * process may run that context. It knows nothing of looks, verbs or the main loop: what is heard is
- * passed on as a UUID. */
+ * passed on as a word and a UUID. */
 #include "hypervisor/link.h"
 
 #include "hypervisor/domain-xml.h"
@@ -23,7 +23,8 @@
 
 /* Each event has a callback of its own type behind one registration. As libvirt's own macro for
  * this, by way of the type that compilers take for "any function". */
-#define EVENT_CALLBACK(func) ((virConnectDomainEventGenericCallback)(void (*)(void))(func))
+#define EVENT_CALLBACK(func)   ((virConnectDomainEventGenericCallback)(void (*)(void))(func))
+#define NETWORK_CALLBACK(func) ((virConnectNetworkEventGenericCallback)(void (*)(void))(func))
 
 /* What libvirt's callbacks hold on to; they outlive the link by a moment. */
 typedef struct Listener {
@@ -31,19 +32,31 @@ typedef struct Listener {
         LinkNotify notify;
         void *userdata;
         GDestroyNotify free_userdata;
+
+        GMutex mutex;
+        GCond changed;
+        uint64_t device_changes; /* under the mutex; likewise below */
+        bool abandoned;
 } Listener;
+
+typedef enum LinkEvent {
+        EVENT_LIFECYCLE,
+        EVENT_REBOOT,
+        EVENT_DEVICE_ADDED,
+        EVENT_DEVICE_REMOVED,
+        _EVENT_MAX,
+} LinkEvent;
 
 struct Link {
         gatomicrefcount references;
         virConnectPtr connection;
         Listener *listener;
-        int lifecycle; /* callback ids, -1 = none */
-        int reboot;
+        int events[_EVENT_MAX]; /* callback ids, -1 = none */
+        int networks;           /* likewise */
         bool close_callback;
         LinkFacts facts;
 
         char *uri;
-        int abandoned; /* atomic */
         GMutex mutex;
         GPtrArray *idle; /* virConnectPtr, lines that nobody has; under the mutex */
 };
@@ -64,6 +77,8 @@ static void listener_unref(void *data) {
         if (!g_atomic_ref_count_dec(&listener->references))
                 return;
         listener->free_userdata(listener->userdata);
+        g_mutex_clear(&listener->mutex);
+        g_cond_clear(&listener->changed);
         g_free(listener);
 }
 
@@ -98,14 +113,14 @@ static void *events_begin(void *data) {
 static void on_closed(virConnectPtr connection, int reason, void *userdata) {
         Listener *listener = userdata;
 
-        listener->notify(listener->userdata, NULL);
+        listener->notify(listener->userdata, LINK_LOST, NULL);
 }
 
 static void domain_changed(Listener *listener, virDomainPtr domain) {
         char uuid[VIR_UUID_STRING_BUFLEN];
 
         if (virDomainGetUUIDString(domain, uuid) == 0)
-                listener->notify(listener->userdata, uuid);
+                listener->notify(listener->userdata, LINK_DOMAIN, uuid);
 }
 
 static int on_lifecycle(virConnectPtr connection, virDomainPtr domain, int event, int detail,
@@ -118,36 +133,73 @@ static void on_reboot(virConnectPtr connection, virDomainPtr domain, void *userd
         domain_changed(userdata, domain);
 }
 
-static int link_listen(Link *link) {
+static void on_device(virConnectPtr connection, virDomainPtr domain, const char *alias,
+                      void *userdata) {
+        Listener *listener = userdata;
+
+        g_mutex_lock(&listener->mutex);
+        listener->device_changes++;
+        g_cond_broadcast(&listener->changed);
+        g_mutex_unlock(&listener->mutex);
+        domain_changed(listener, domain);
+}
+
+static void on_network(virConnectPtr connection, virNetworkPtr network, int event, int detail,
+                       void *userdata) {
+        Listener *listener = userdata;
+
+        listener->notify(listener->userdata, LINK_NETWORKS, NULL);
+}
+
+/* libvirt's test driver lives in this process and has no connection to lose; it takes the callback
+ * all the same and then never lets go of it. */
+static int link_listen_for_its_end(Link *link) {
         virConnectPtr c = link->connection;
 
-        /* libvirt's test driver lives in this process and has no connection to lose; it takes the
-         * callback all the same and then never lets go of it. */
-        if (!link->facts.test) {
-                if (virConnectSetKeepAlive(c, KEEPALIVE_INTERVAL_SEC, KEEPALIVE_COUNT) < 0)
-                        return -1;
-                if (virConnectRegisterCloseCallback(c, on_closed, listener_ref(link->listener),
-                                                    listener_unref) < 0) {
-                        listener_unref(link->listener);
-                        return -1;
-                }
-                link->close_callback = true;
-        }
-
-        link->lifecycle = virConnectDomainEventRegisterAny(
-                c, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE, EVENT_CALLBACK(on_lifecycle),
-                listener_ref(link->listener), listener_unref);
-        if (link->lifecycle < 0) {
+        if (link->facts.test)
+                return 0;
+        if (virConnectSetKeepAlive(c, KEEPALIVE_INTERVAL_SEC, KEEPALIVE_COUNT) < 0)
+                return -1;
+        if (virConnectRegisterCloseCallback(c, on_closed, listener_ref(link->listener),
+                                            listener_unref) < 0) {
                 listener_unref(link->listener);
                 return -1;
         }
-        link->reboot = virConnectDomainEventRegisterAny(
-                c, NULL, VIR_DOMAIN_EVENT_ID_REBOOT, EVENT_CALLBACK(on_reboot),
-                listener_ref(link->listener), listener_unref);
-        if (link->reboot < 0)
-                /* A reboot changes nothing that is ever looked at: no reason to do without. */
-                listener_unref(link->listener);
+        link->close_callback = true;
         return 0;
+}
+
+static int link_listen(Link *link) {
+        static const struct {
+                int id;
+                virConnectDomainEventGenericCallback callback;
+        } events[_EVENT_MAX] = {
+                [EVENT_LIFECYCLE] = { VIR_DOMAIN_EVENT_ID_LIFECYCLE, EVENT_CALLBACK(on_lifecycle) },
+                [EVENT_REBOOT] = { VIR_DOMAIN_EVENT_ID_REBOOT, EVENT_CALLBACK(on_reboot) },
+                [EVENT_DEVICE_ADDED] = { VIR_DOMAIN_EVENT_ID_DEVICE_ADDED,
+                                         EVENT_CALLBACK(on_device) },
+                [EVENT_DEVICE_REMOVED] = { VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED,
+                                           EVENT_CALLBACK(on_device) },
+        };
+        virConnectPtr c = link->connection;
+
+        if (link_listen_for_its_end(link) < 0)
+                return -1;
+        for (unsigned i = 0; i < _EVENT_MAX; i++) {
+                link->events[i] = virConnectDomainEventRegisterAny(
+                        c, NULL, events[i].id, events[i].callback, listener_ref(link->listener),
+                        listener_unref);
+                if (link->events[i] < 0)
+                        listener_unref(link->listener);
+        }
+        /* A libvirt without networks has no such events either. */
+        link->networks = virConnectNetworkEventRegisterAny(
+                c, NULL, VIR_NETWORK_EVENT_ID_LIFECYCLE, NETWORK_CALLBACK(on_network),
+                listener_ref(link->listener), listener_unref);
+        if (link->networks < 0)
+                listener_unref(link->listener);
+        /* The others are no reason to do without libvirt. */
+        return link->events[EVENT_LIFECYCLE] < 0 ? -1 : 0;
 }
 
 static char *version_to_string(unsigned long version) {
@@ -212,10 +264,11 @@ static void *link_close(void *data) {
         Link *link = data;
         virConnectPtr c = link->connection;
 
-        if (c && link->lifecycle >= 0)
-                (void)virConnectDomainEventDeregisterAny(c, link->lifecycle);
-        if (c && link->reboot >= 0)
-                (void)virConnectDomainEventDeregisterAny(c, link->reboot);
+        for (unsigned i = 0; c && i < _EVENT_MAX; i++)
+                if (link->events[i] >= 0)
+                        (void)virConnectDomainEventDeregisterAny(c, link->events[i]);
+        if (c && link->networks >= 0)
+                (void)virConnectNetworkEventDeregisterAny(c, link->networks);
         if (c && link->close_callback)
                 (void)virConnectUnregisterCloseCallback(c, on_closed);
         if (c)
@@ -237,7 +290,9 @@ Link *link_open(const char *uri, LinkNotify notify, void *userdata, GDestroyNoti
         Link *link = g_new0(Link, 1);
 
         g_atomic_ref_count_init(&link->references);
-        link->lifecycle = link->reboot = -1;
+        link->networks = -1;
+        for (unsigned i = 0; i < _EVENT_MAX; i++)
+                link->events[i] = -1;
         link->uri = g_strdup(uri);
         g_mutex_init(&link->mutex);
         link->idle = g_ptr_array_new();
@@ -246,6 +301,8 @@ Link *link_open(const char *uri, LinkNotify notify, void *userdata, GDestroyNoti
                                       .userdata = userdata,
                                       .free_userdata = free_userdata };
         g_atomic_ref_count_init(&link->listener->references);
+        g_mutex_init(&link->listener->mutex);
+        g_cond_init(&link->listener->changed);
 
         if (g_once(&begin, events_begin, NULL) != GINT_TO_POINTER(true)) {
                 *ret_error = g_strdup("libvirt's event loop cannot be set up");
@@ -282,7 +339,42 @@ const LinkFacts *link_facts(const Link *link) {
 }
 
 void link_abandon(Link *link) {
-        g_atomic_int_set(&link->abandoned, true);
+        Listener *listener = link->listener;
+
+        g_mutex_lock(&listener->mutex);
+        listener->abandoned = true;
+        g_cond_broadcast(&listener->changed);
+        g_mutex_unlock(&listener->mutex);
+}
+
+bool link_is_abandoned(Link *link) {
+        Listener *listener = link->listener;
+        bool abandoned;
+
+        g_mutex_lock(&listener->mutex);
+        abandoned = listener->abandoned;
+        g_mutex_unlock(&listener->mutex);
+        return abandoned;
+}
+
+uint64_t link_device_changes(Link *link) {
+        Listener *listener = link->listener;
+        uint64_t changes;
+
+        g_mutex_lock(&listener->mutex);
+        changes = listener->device_changes;
+        g_mutex_unlock(&listener->mutex);
+        return changes;
+}
+
+void link_await_device_change(Link *link, uint64_t seen, gint64 until) {
+        Listener *listener = link->listener;
+
+        g_mutex_lock(&listener->mutex);
+        while (listener->device_changes == seen && !listener->abandoned)
+                if (!g_cond_wait_until(&listener->changed, &listener->mutex, until))
+                        break;
+        g_mutex_unlock(&listener->mutex);
 }
 
 static virConnectPtr line_open(Link *link) {
@@ -326,7 +418,7 @@ Line *link_take_line(Link *link) {
                 line->connection = line_open(link);
         /* Asked last: opening may have taken as long as libvirtd was stopped, and what nobody waits
          * for any more must not happen then. */
-        if (!line->connection || g_atomic_int_get(&link->abandoned))
+        if (!line->connection || link_is_abandoned(link))
                 return NULL;
         return g_steal_pointer(&line);
 }

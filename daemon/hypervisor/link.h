@@ -6,6 +6,7 @@
 
 #include <glib.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 typedef struct Link Link;
 
@@ -22,9 +23,14 @@ typedef struct LinkFacts {
                             */
 } LinkFacts;
 
-/* Called on libvirt's own thread, must not block: the domain with @uuid may have changed, or, with
- * @uuid NULL, the connection is lost. */
-typedef void (*LinkNotify)(void *userdata, const char *uuid);
+typedef enum LinkNews {
+        LINK_LOST,
+        LINK_DOMAIN,   /* the domain with @uuid may have changed */
+        LINK_NETWORKS, /* there may be other networks than before */
+} LinkNews;
+
+/* Called on libvirt's own thread, must not block. @uuid is NULL unless the news are a domain's. */
+typedef void (*LinkNotify)(void *userdata, LinkNews news, const char *uuid);
 
 /* Blocks. Connects to @uri, hears of every change of a domain from then on, and asks what there is.
  * @notify may be called as soon as this is; @userdata is freed with @free_userdata when it never
@@ -44,6 +50,15 @@ const LinkFacts *link_facts(const Link *link);
 /* Nobody waits any more for what is asked over this link: no line is opened from now on. Any
  * thread; does not block. */
 void link_abandon(Link *link);
+
+/* How often a device of some domain has come or gone since the link was made. Any thread; does not
+ * block. */
+uint64_t link_device_changes(Link *link);
+
+/* Blocks until link_device_changes() is no longer @seen, the monotonic time @until (microseconds)
+ * has come, or the link is abandoned. */
+void link_await_device_change(Link *link, uint64_t seen, gint64 until);
+bool link_is_abandoned(Link *link);
 
 /* A line is a connection on which one thread at a time makes its calls; the link's own is only
  * listened to. Two threads on one connection are too many: in libvirt 9.0 a call that ends early

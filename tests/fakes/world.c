@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 typedef void (*TodoRun)(World *world, void *data);
 
@@ -125,6 +127,20 @@ static bool group_is_held(World *world, int group) {
 
 static void world_facts(void *self, HostFacts *ret) {
         *ret = ((World *)self)->host_facts;
+}
+
+static NetdevKind world_netdev(void *self, const char *name) {
+        World *world = self;
+
+        return GPOINTER_TO_INT(g_hash_table_lookup(world->netdevs, name));
+}
+
+static bool world_first_since_boot(void *self) {
+        World *world = self;
+        bool first = !world->booted_before;
+
+        world->booted_before = true;
+        return first;
 }
 
 static int world_look(void *self, PciAddress address, DeviceFacts **ret) {
@@ -458,6 +474,8 @@ static void world_unwatch(void *self, uint64_t ticket) {
 Host world_host(World *world) {
         static const HostOps ops = {
                 .facts = world_facts,
+                .netdev = world_netdev,
+                .first_since_boot = world_first_since_boot,
                 .look = world_look,
                 .read_link = world_read_link,
                 .handover = world_handover,
@@ -501,6 +519,9 @@ static void domain_free_one(void *data) {
         g_free(domain->name);
         g_array_unref(domain->gpus);
         g_array_unref(domain->hostdevs);
+        g_ptr_array_unref(domain->disks);
+        g_ptr_array_unref(domain->nics);
+        g_ptr_array_unref(domain->files);
         g_free(domain);
 }
 
@@ -513,8 +534,16 @@ static WorldDomain *domain_new(World *world, const char *name, const char *uuid)
         domain->pidfd = -1;
         domain->gpus = g_array_new(FALSE, TRUE, sizeof(PciAddress));
         domain->hostdevs = g_array_new(FALSE, TRUE, sizeof(PciAddress));
+        domain->disks = g_ptr_array_new_with_free_func(g_free);
+        domain->nics = g_ptr_array_new_with_free_func(g_free);
+        domain->files = g_ptr_array_new_with_free_func(g_free);
         g_ptr_array_add(world->domains, domain);
         return domain;
+}
+
+static void copy_texts(const GPtrArray *from, GPtrArray *to) {
+        for (guint i = 0; i < from->len; i++)
+                g_ptr_array_add(to, g_strdup(g_ptr_array_index(from, i)));
 }
 
 static void domain_fill(WorldDomain *domain, DomainFacts *facts) {
@@ -528,8 +557,13 @@ static void domain_fill(WorldDomain *domain, DomainFacts *facts) {
         facts->first_start = domain->first_start;
         g_array_append_vals(facts->gpus, domain->gpus->data, domain->gpus->len);
         g_array_append_vals(facts->hostdevs, domain->hostdevs->data, domain->hostdevs->len);
+        copy_texts(domain->disks, facts->disks);
+        copy_texts(domain->nics, facts->nics);
+        copy_texts(domain->files, facts->files);
+        facts->console = domain->active ? g_strdup("/dev/pts/7") : NULL;
         facts->vcpus = domain->vcpus;
         facts->memory_mib = domain->memory_mib;
+        facts->autostart = domain->autostart;
         facts->pid = domain->active ? domain->pid : 0;
         facts->pidfd = domain->active ? open("/dev/null", O_RDONLY | O_CLOEXEC) : -1;
         domain->pidfd = facts->pidfd;
@@ -587,6 +621,7 @@ static void world_hypervisor_facts(void *self, HypervisorFacts *ret) {
                 .version = world->connected ? "9.0.0 (QEMU 7.2.0)" : "",
                 .kvm = world->kvm,
                 .uefi = world->uefi,
+                .networks = (const char *const *)world->networks->pdata,
         };
 }
 
@@ -636,6 +671,62 @@ static Refusal *world_refusal(World *world, HypervisorVerb verb, const char *sub
         return NULL;
 }
 
+static void domain_attach(WorldDomain *domain, const DeviceRequest *device) {
+        assert_non_null(device->id);
+        g_ptr_array_add(device->kind == DEVICE_DISK ? domain->disks : domain->nics,
+                        g_strdup(device->id));
+        if (device->kind == DEVICE_DISK) {
+                assert_non_null(device->resolved);
+                if (!device->read_only)
+                        g_ptr_array_add(domain->files, g_strdup(device->resolved));
+        }
+}
+
+static Refusal *world_device_refusal(World *world, const char *uuid) {
+        if (world->fail_attach)
+                return refusal_new(REFUSAL_HYPERVISOR_FAILED, uuid, "Read its words.",
+                                   "libvirt refused.");
+        return world_refusal(world, HYPERVISOR_DEFINE, uuid);
+}
+
+static void world_attach(void *self, const char *uuid, const DeviceRequest *device,
+                         HypervisorDone done, void *userdata) {
+        World *world = self;
+        Refusal *refusal = world_device_refusal(world, uuid);
+
+        if (!refusal)
+                domain_attach(domain_at(world, uuid), device);
+        world_answer(world, uuid, refusal, done, userdata);
+}
+
+static void world_detach(void *self, const char *uuid, DeviceKind kind, const char *id,
+                         HypervisorDone done, void *userdata) {
+        World *world = self;
+        Refusal *refusal = world_device_refusal(world, uuid);
+        WorldDomain *domain = domain_at(world, uuid);
+        GPtrArray *ids = kind == DEVICE_DISK ? domain->disks : domain->nics;
+
+        for (guint i = 0; !refusal && i < ids->len; i++)
+                if (g_str_equal(g_ptr_array_index(ids, i), id))
+                        g_ptr_array_remove_index(ids, i--);
+        world_answer(world, uuid, refusal, done, userdata);
+}
+
+static void world_get_xml(void *self, const char *uuid, HypervisorXML done, void *userdata) {
+        done(userdata, "<domain/>", NULL);
+}
+
+static void world_open_console(void *self, const char *uuid, const char *terminal,
+                               HypervisorConsole done, void *userdata) {
+        int ends[2];
+
+        /* A console that says hello and hangs up. */
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+        assert_int_equal(write(ends[1], "hello", 5), 5);
+        close(ends[1]);
+        done(userdata, ends[0], NULL);
+}
+
 static void world_define(void *self, const DomainSpec *spec, HypervisorDone done, void *userdata) {
         World *world = self;
         Refusal *refusal = world_refusal(world, HYPERVISOR_DEFINE, spec->request->name);
@@ -648,6 +739,13 @@ static void world_define(void *self, const DomainSpec *spec, HypervisorDone done
                         spec->request->start ? FIRST_START_PENDING : FIRST_START_LATER;
                 domain->vcpus = spec->request->vcpus;
                 domain->memory_mib = spec->request->memory_mib;
+                domain->autostart = spec->request->autostart;
+                if (spec->image)
+                        g_ptr_array_add(domain->files, g_strdup(spec->image));
+                for (guint i = 0; i < spec->request->disks->len; i++)
+                        domain_attach(domain, g_ptr_array_index(spec->request->disks, i));
+                for (guint i = 0; i < spec->request->nics->len; i++)
+                        domain_attach(domain, g_ptr_array_index(spec->request->nics, i));
                 g_array_append_vals(domain->gpus, spec->request->gpus->data,
                                     spec->request->gpus->len);
                 for (guint i = 0; i < spec->cards->len; i++) {
@@ -695,6 +793,10 @@ static void world_act(void *self, HypervisorVerb verb, const char *uuid, Hypervi
                 world_later(world, died_run, domain, NULL, false);
         } else if (!refusal && domain && verb == HYPERVISOR_UNDEFINE)
                 domain->known = false;
+        else if (!refusal && domain && domain->active && verb == HYPERVISOR_PAUSE)
+                domain->state = DOMAIN_PAUSED;
+        else if (!refusal && domain && domain->active && verb == HYPERVISOR_RESUME)
+                domain->state = DOMAIN_RUNNING;
         world_answer(world, uuid, refusal, done, userdata);
 }
 
@@ -703,6 +805,10 @@ Hypervisor world_hypervisor(World *world) {
                 .facts = world_hypervisor_facts,
                 .define = world_define,
                 .act = world_act,
+                .attach = world_attach,
+                .detach = world_detach,
+                .get_xml = world_get_xml,
+                .open_console = world_open_console,
                 .look = world_look_domain,
         };
 
@@ -777,6 +883,9 @@ World *world_new(void) {
         world->refused = g_array_new(FALSE, TRUE, sizeof(PciAddress));
         world->no_return = g_array_new(FALSE, TRUE, sizeof(PciAddress));
         world->holders = g_ptr_array_new_with_free_func((GDestroyNotify)holder_free);
+        world->netdevs = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+        world->networks = g_ptr_array_new_with_free_func(g_free);
+        g_ptr_array_add(world->networks, NULL);
         world->images = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         world->host_facts = (HostFacts){ true, true, 16, 65536 };
         world->connected = true;
@@ -799,6 +908,8 @@ void world_free(World *world) {
         g_array_unref(world->no_return);
         g_ptr_array_unref(world->holders);
         g_hash_table_unref(world->images);
+        g_hash_table_unref(world->netdevs);
+        g_ptr_array_unref(world->networks);
         g_free(world);
 }
 

@@ -27,8 +27,12 @@ typedef struct WorldDomain {
         FirstStart first_start;
         GArray *gpus;
         GArray *hostdevs;
+        GPtrArray *disks; /* char *: ids; likewise nics */
+        GPtrArray *nics;
+        GPtrArray *files; /* char *: what it writes */
         uint32_t vcpus;
         uint64_t memory_mib;
+        bool autostart;
         pid_t pid;
         int pidfd; /* as it was last given out: only a number to know it by */
 } WorldDomain;
@@ -47,16 +51,20 @@ typedef struct World {
         bool uefi;
 
         /* What goes wrong. */
-        bool fail_verb[HYPERVISOR_UNDEFINE + 1];
-        bool quit_at_once;  /* a started domain's QEMU ends before the answer */
-        bool start_paused;  /* a started domain is paused at once */
-        int fail_look;      /* looking at a device returns this */
-        int fail_ledger;    /* ledger_write returns this */
-        GArray *stuck;      /* PciAddress: helpers that never end by themselves */
-        GArray *refused;    /* PciAddress: the kernel refuses to bind vfio-pci */
-        GArray *no_return;  /* PciAddress: the kernel refuses to bind the host driver */
-        GPtrArray *holders; /* Holder, given to every survey about cards */
-        GHashTable *images; /* path -> ImageVerdict as pointer; unknown ones are not found */
+        bool fail_verb[_HYPERVISOR_VERB_MAX];
+        bool fail_attach;    /* and detach */
+        bool quit_at_once;   /* a started domain's QEMU ends before the answer */
+        bool start_paused;   /* a started domain is paused at once */
+        int fail_look;       /* looking at a device returns this */
+        int fail_ledger;     /* ledger_write returns this */
+        GArray *stuck;       /* PciAddress: helpers that never end by themselves */
+        GArray *refused;     /* PciAddress: the kernel refuses to bind vfio-pci */
+        GArray *no_return;   /* PciAddress: the kernel refuses to bind the host driver */
+        GPtrArray *holders;  /* Holder, given to every survey about cards */
+        GHashTable *netdevs; /* name -> NetdevKind as pointer */
+        GPtrArray *networks; /* char *, NULL-terminated: the active libvirt networks */
+        bool booted_before;  /* somebody has asked since the host was booted */
+        GHashTable *images;  /* path -> ImageVerdict as pointer; unknown ones are not found */
 
         unsigned handovers_begun;
         pid_t next_pid;

@@ -98,6 +98,18 @@ void stage_free(Stage *stage) {
         g_free(stage);
 }
 
+void stage_wait(Stage *stage, bool (*is)(const Stage *stage)) {
+        sd_event *event = private_bus_event(stage->private_bus);
+        gint64 end = g_get_monotonic_time() + 10 * G_USEC_PER_SEC;
+
+        while (!is(stage)) {
+                gint64 left = end - g_get_monotonic_time();
+
+                assert_true(left > 0);
+                assert_true(sd_event_run(event, (uint64_t)left) >= 0);
+        }
+}
+
 guint heard_at(const Stage *stage, const char *line) {
         g_autoptr(GString) all = g_string_new(NULL);
 
@@ -180,4 +192,12 @@ void assert_text(Stage *stage, const char *path, const char *interface, const ch
         g_autofree char *text = text_property(stage, path, interface, property);
 
         assert_string_equal(text, expected);
+}
+
+void assert_asked(const Stage *stage, const char *action, const char *machine, const char *gpus,
+                  const char *verb) {
+        assert_string_equal(stage->polkit->action, action);
+        assert_string_equal(g_hash_table_lookup(stage->polkit->details, "machine"), machine);
+        assert_string_equal(g_hash_table_lookup(stage->polkit->details, "gpus"), gpus);
+        assert_string_equal(g_hash_table_lookup(stage->polkit->details, "verb"), verb);
 }

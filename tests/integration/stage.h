@@ -31,6 +31,9 @@ Stage *stage_new(unsigned pending_per_user);
 void stage_free(Stage *stage);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Stage, stage_free)
 
+/* Runs the loop until @is says so; the test fails when that takes ten seconds. */
+void stage_wait(Stage *stage, bool (*is)(const Stage *stage));
+
 /* Where @line was heard first, which it must have been. */
 guint heard_at(const Stage *stage, const char *line);
 
@@ -59,3 +62,7 @@ void assert_error(const Answer *answer, const char *name, const char *word);
 char *text_property(Stage *stage, const char *path, const char *interface, const char *property);
 void assert_text(Stage *stage, const char *path, const char *interface, const char *property,
                  const char *expected);
+
+/* What polkit was asked last. */
+void assert_asked(const Stage *stage, const char *action, const char *machine, const char *gpus,
+                  const char *verb);

@@ -1,6 +1,7 @@
 /* The words that dbus/ puts on the bus and into the journal: object paths, error names, the fields
  * of a journal entry. */
 #include "errors.h"
+#include "journal-entry.h"
 #include "journal.h"
 #include "paths.h"
 
@@ -8,43 +9,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
-#include <sys/uio.h>
 
 #include <cmocka.h>
-
-/* The entry that was sent last, instead of the journal: its fields. */
-static GPtrArray *entry;
-
-int __wrap_sd_journal_sendv_with_location(const char *file, const char *line, const char *function,
-                                          const struct iovec *fields, int n);
-
-int __wrap_sd_journal_sendv_with_location(const char *file, const char *line, const char *function,
-                                          const struct iovec *fields, int n) {
-        g_ptr_array_set_size(entry, 0);
-        for (int i = 0; i < n; i++)
-                g_ptr_array_add(entry, g_strndup(fields[i].iov_base, fields[i].iov_len));
-        return 0;
-}
-
-static void assert_field(const char *field) {
-        unsigned n = 0;
-
-        for (guint i = 0; i < entry->len; i++)
-                if (g_str_equal(g_ptr_array_index(entry, i), field))
-                        n++;
-        if (n != 1)
-                fail_msg("%s stands %u times in the entry", field, n);
-}
-
-static int entry_setup(void **state) {
-        entry = g_ptr_array_new_with_free_func(g_free);
-        return 0;
-}
-
-static int entry_teardown(void **state) {
-        g_ptr_array_unref(entry);
-        return 0;
-}
 
 static void test_gpu_paths(void **state) {
         static const struct {
@@ -198,6 +164,54 @@ static void test_journal_of_machine(void **state) {
         assert_field("FEOS_OLD_STATE=starting");
 }
 
+static void test_journal_of_fault(void **state) {
+        g_autoptr(Gpu) gpu = gpu_new(device_facts_new());
+
+        gpu->view.fault = GPU_FAULT_STUCK;
+        g_free(gpu->fault_message);
+        gpu->fault_message = g_strdup("Its driver has not let go.");
+        journal_gpu_fault(gpu, GPU_FAULT_NONE);
+        assert_field("MESSAGE_ID=0b831afd7f844b349e811cb6ece5904e");
+        assert_field("PRIORITY=3");
+        assert_field("MESSAGE=GPU 0000:00:00.0: fault stuck: Its driver has not let go.");
+        assert_field("FEOS_GPU=0000:00:00.0");
+        assert_field("FEOS_FAULT=stuck");
+        assert_null(journal_entry_field("FEOS_MACHINE"));
+
+        gpu->view.fault = GPU_FAULT_NONE;
+        journal_gpu_fault(gpu, GPU_FAULT_STUCK);
+        assert_field("MESSAGE_ID=3325824176264038b58c2fbc2b5497fc");
+        assert_field("PRIORITY=5");
+        assert_field("MESSAGE=GPU 0000:00:00.0: fault stuck cleared");
+        assert_field("FEOS_FAULT=stuck");
+}
+
+static void test_journal_of_crash(void **state) {
+        g_autoptr(Machine) machine = machine_new("vm-1", "0c6c2a2e-2a3f-4d5e-8f90-a1b2c3d4e5f6");
+
+        machine->state = MACHINE_CRASHED;
+        journal_machine_state(machine, MACHINE_RUNNING, "QEMU has ended");
+        assert_field("PRIORITY=4");
+        assert_field("FEOS_REASON=QEMU has ended");
+        machine->state = MACHINE_STOPPED;
+        journal_machine_state(machine, MACHINE_RUNNING, NULL);
+        assert_field("PRIORITY=6");
+        assert_null(journal_entry_field("FEOS_REASON"));
+}
+
+static void test_journal_of_autostart(void **state) {
+        g_autoptr(Refusal) refusal = refusal_new(REFUSAL_GPU_IN_USE, "0000:01:00.0",
+                                                 "Shut it down.", "Machine vm-2 has it.");
+
+        journal_autostart_failed("vm-1", refusal);
+        assert_field("PRIORITY=3");
+        assert_field(
+                "MESSAGE=Machine vm-1 could not be started with the host: Machine vm-2 has it. "
+                "Shut it down.");
+        assert_field("FEOS_MACHINE=vm-1");
+        assert_field("FEOS_ERROR=GPUInUse");
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_gpu_paths),
@@ -206,10 +220,12 @@ int main(void) {
                 cmocka_unit_test(test_no_machine_paths),
                 cmocka_unit_test(test_error_names),
                 cmocka_unit_test(test_no_errno),
-                cmocka_unit_test_setup_teardown(test_journal_of_gpu, entry_setup, entry_teardown),
-                cmocka_unit_test_setup_teardown(test_journal_of_machine, entry_setup,
-                                                entry_teardown),
+                cmocka_unit_test(test_journal_of_gpu),
+                cmocka_unit_test(test_journal_of_machine),
+                cmocka_unit_test(test_journal_of_fault),
+                cmocka_unit_test(test_journal_of_crash),
+                cmocka_unit_test(test_journal_of_autostart),
         };
 
-        return cmocka_run_group_tests(tests, NULL, NULL);
+        return cmocka_run_group_tests(tests, journal_entry_setup, journal_entry_teardown);
 }

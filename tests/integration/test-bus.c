@@ -261,14 +261,6 @@ static void test_check(void **state) {
         assert_int_equal(stage->world->handovers_begun, 0);
 }
 
-static void assert_asked(const Stage *stage, const char *action, const char *machine,
-                         const char *gpus, const char *verb) {
-        assert_string_equal(stage->polkit->action, action);
-        assert_string_equal(g_hash_table_lookup(stage->polkit->details, "machine"), machine);
-        assert_string_equal(g_hash_table_lookup(stage->polkit->details, "gpus"), gpus);
-        assert_string_equal(g_hash_table_lookup(stage->polkit->details, "verb"), verb);
-}
-
 /* Every call that changes something asks, says for what, and does nothing when the answer is no. */
 static void test_polkit(void **state) {
         static const struct {
@@ -433,6 +425,10 @@ static void test_gpu_taken_while_polkit_thinks(void **state) {
         assert_error(&slow, ERROR "GPUInUse", "vm-1");
 }
 
+static bool something_is_to_happen(const Stage *stage) {
+        return stage->world->todo.length > 0;
+}
+
 /* Who hangs up does not stop what he began. */
 static void test_caller_hangs_up(void **state) {
         g_autoptr(Stage) stage = stage_new(0);
@@ -440,7 +436,7 @@ static void test_caller_hangs_up(void **state) {
 
         stage->paused = true;
         request(stage, stage->somebody, "Create", "vm-1", "start", true, &answer);
-        private_bus_settle(stage->private_bus);
+        stage_wait(stage, something_is_to_happen);
         assert_false(answer.there);
         sd_bus_flush_close_unref(g_steal_pointer(&stage->somebody));
         private_bus_settle(stage->private_bus);
@@ -457,7 +453,7 @@ static void test_limit(void **state) {
 
         stage->paused = true;
         request(stage, stage->somebody, "Create", "vm-1", "start", true, &first);
-        private_bus_settle(stage->private_bus);
+        stage_wait(stage, something_is_to_happen);
         request(stage, stage->somebody, "Check", "vm-2", "start", true, &second);
         private_bus_wait(stage->private_bus, &second.there);
         assert_error(&second, ERROR "LimitsExceeded", "requests");
@@ -477,7 +473,7 @@ static void test_end(void **state) {
 
         stage->paused = true;
         request(stage, stage->root, "Create", "vm-1", "start", true, &answer);
-        private_bus_settle(stage->private_bus);
+        stage_wait(stage, something_is_to_happen);
         g_clear_pointer(&stage->bus, bus_free);
         private_bus_wait(stage->private_bus, &answer.there);
         assert_error(&answer, DBUS "Error.Failed", "stopping");

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <string.h>
 
+static const char *const no_networks[] = { NULL };
+
 typedef struct Scene {
         CheckFacts facts;
         Request *request;
@@ -28,6 +30,7 @@ static Scene *scene_new(void) {
 
         scene->findings = findings_new();
         scene->request = request_new("box", gpus, scene->findings);
+        request_finish(scene->request, scene->findings);
         scene->gpu = device_facts_new();
         scene->gpu->function.class = 0x030000;
         assert_true(pci_address_parse("01:00.0", &scene->gpu->function.address));
@@ -37,8 +40,13 @@ static Scene *scene_new(void) {
         scene->survey->holders = g_ptr_array_new_with_free_func((GDestroyNotify)holder_free);
         scene->survey->images = g_ptr_array_new_with_free_func((GDestroyNotify)image_answer_free);
         scene->facts = (CheckFacts){
-                .host = { true, true, 8, 16384 },
-                .hypervisor = { true, true, "qemu:///system", "9.0.0", true, false },
+                .host = { .iommu = true, .vfio = true, .cpus = 8, .memory_mib = 16384 },
+                .hypervisor = { .tried = true,
+                                .connected = true,
+                                .uri = "qemu:///system",
+                                .version = "9.0.0",
+                                .kvm = true,
+                                .networks = no_networks },
                 .domains_known = true,
                 .cards = g_array_new(FALSE, TRUE, sizeof(CheckCard)),
                 .survey = scene->survey,
@@ -229,8 +237,11 @@ static void a_name_or_uuid_that_is_taken(void **state) {
 static void more_than_the_host_has(void **state) {
         Scene *scene = scene_new();
 
-        scene->request->vcpus = 9;
+        scene->request->vcpus = scene->request->max_vcpus = 9;
         expect(scene, REFUSAL_INVALID_OPTION, "vcpus", "9");
+        scene = scene_new();
+        scene->request->max_vcpus = 9;
+        expect(scene, REFUSAL_INVALID_OPTION, "max-vcpus", "9");
         scene = scene_new();
         scene->request->memory_mib = 16385;
         expect(scene, REFUSAL_INVALID_OPTION, "memory-mib", "16385");
@@ -257,6 +268,75 @@ static void uefi_that_is_not_there_and_kvm_that_is_not_there(void **state) {
         assert_null(findings_first_error(scene->findings)); /* a warning: it can still be made */
         expect((g_ptr_array_set_size(scene->findings, 0), scene), REFUSAL_NO_KVM, "box",
                "emulation");
+}
+
+static void huge_pages_that_are_not_reserved_are_told_with_their_numbers(void **state) {
+        Scene *scene = scene_new();
+
+        scene->request->hugepages = HUGEPAGES_2M; /* 2048 MiB need 1024 of them */
+        scene->facts.host.hugepages_2m_total = 1030;
+        scene->facts.host.hugepages_2m_free = 1024;
+        check_request(&scene->facts, scene->request, scene->findings);
+        assert_int_equal(scene->findings->len, 0);
+        scene->facts.host.hugepages_2m_free = 1000;
+        check_request(&scene->facts, scene->request, scene->findings);
+        assert_non_null(strstr(findings_first_error(scene->findings)->remedy, "echo 1054 >"));
+        g_ptr_array_set_size(scene->findings, 0);
+        expect(scene, REFUSAL_INVALID_OPTION, "hugepages", "1030 reserved ones 1000 are free");
+        scene = scene_new();
+        scene->request->hugepages = HUGEPAGES_1G;
+        scene->request->memory_mib = 1500;
+        scene->facts.host.hugepages_1g_free = scene->facts.host.hugepages_1g_total = 8;
+        expect(scene, REFUSAL_INVALID_OPTION, "hugepages", "no whole number of 1G");
+}
+
+static void a_network_that_is_not_there(void **state) {
+        static const struct {
+                NicType type;
+                NetdevKind netdev;
+                bool good;
+        } rows[] = {
+                { NIC_NETWORK, NETDEV_NONE, false }, { NIC_BRIDGE, NETDEV_NONE, false },
+                { NIC_BRIDGE, NETDEV_TAP, false },   { NIC_BRIDGE, NETDEV_OTHER, false },
+                { NIC_BRIDGE, NETDEV_BRIDGE, true }, { NIC_TAP, NETDEV_NONE, false },
+                { NIC_TAP, NETDEV_BRIDGE, false },   { NIC_TAP, NETDEV_TAP, true },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+                Scene *scene = scene_new();
+                DeviceRequest *nic = device_request_new(DEVICE_NIC);
+                g_autoptr(GArray) nics = g_array_new(FALSE, FALSE, sizeof(NetdevKind));
+
+                nic->type = rows[i].type;
+                nic->source = g_strdup("there");
+                g_ptr_array_add(scene->request->nics, nic);
+                g_array_append_val(nics, rows[i].netdev);
+                scene->facts.nics = nics;
+                if (!rows[i].good) {
+                        expect(scene, REFUSAL_INVALID_OPTION, "there", "there");
+                        continue;
+                }
+                check_request(&scene->facts, scene->request, scene->findings);
+                assert_int_equal(scene->findings->len, 0);
+                scene_free(scene);
+        }
+}
+
+static void an_active_network_is_there(void **state) {
+        static const char *const networks[] = { "default", NULL };
+        Scene *scene = scene_new();
+        DeviceRequest *nic = device_request_new(DEVICE_NIC);
+        g_autoptr(GArray) nics = g_array_new(FALSE, TRUE, sizeof(NetdevKind));
+        NetdevKind none = NETDEV_NONE;
+
+        nic->source = g_strdup("default");
+        g_ptr_array_add(scene->request->nics, nic);
+        g_array_append_val(nics, none);
+        scene->facts.nics = nics;
+        scene->facts.hypervisor.networks = networks;
+        check_request(&scene->facts, scene->request, scene->findings);
+        assert_int_equal(scene->findings->len, 0);
+        scene_free(scene);
 }
 
 static void images_that_are_missing_or_elsewhere(void **state) {
@@ -318,6 +398,9 @@ int main(void) {
                 cmocka_unit_test(more_than_the_host_has),
                 cmocka_unit_test(libvirt_away_or_not_ready),
                 cmocka_unit_test(uefi_that_is_not_there_and_kvm_that_is_not_there),
+                cmocka_unit_test(huge_pages_that_are_not_reserved_are_told_with_their_numbers),
+                cmocka_unit_test(a_network_that_is_not_there),
+                cmocka_unit_test(an_active_network_is_there),
                 cmocka_unit_test(images_that_are_missing_or_elsewhere),
                 cmocka_unit_test(a_holder_is_named_with_its_process_unit_and_node),
                 cmocka_unit_test(a_host_that_does_not_say_who_holds_the_gpu),

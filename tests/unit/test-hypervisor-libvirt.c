@@ -4,14 +4,19 @@
 #include "hypervisor/libvirt.h"
 
 #include "autoptr-bus.h"
+#include "hypervisor/ignition.h"
 #include "hypervisor/looks.h"
 #include "hypervisor/main-queue.h"
 
+#include <fcntl.h>
+#include <glib/gstdio.h>
 #include <libvirt/libvirt.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -35,6 +40,8 @@ typedef struct Fixture {
         GHashTable *domains; /* UUID -> DomainFacts as last told */
         GPtrArray *order;    /* what was called, words */
         Refusal *refusal;    /* of the last verb */
+        char *xml;           /* that was told last */
+        int fd;              /* of the last console */
 } Fixture;
 
 static DomainFacts *facts_take(DomainFacts *facts) {
@@ -42,6 +49,11 @@ static DomainFacts *facts_take(DomainFacts *facts) {
 
         g_array_append_vals(copy->gpus, facts->gpus->data, facts->gpus->len);
         g_array_append_vals(copy->hostdevs, facts->hostdevs->data, facts->hostdevs->len);
+        for (unsigned i = 0; i < facts->disks->len; i++)
+                g_ptr_array_add(copy->disks, g_strdup(g_ptr_array_index(facts->disks, i)));
+        for (unsigned i = 0; i < facts->nics->len; i++)
+                g_ptr_array_add(copy->nics, g_strdup(g_ptr_array_index(facts->nics, i)));
+        copy->autostart = facts->autostart;
         memcpy(copy->uuid, facts->uuid, sizeof(copy->uuid));
         copy->name = g_strdup(facts->name);
         copy->ours = facts->ours;
@@ -104,6 +116,23 @@ static void on_done(void *userdata, const Refusal *refusal) {
                 f->refusal = refusal_copy(refusal);
 }
 
+static void on_xml(void *userdata, const char *xml, const Refusal *refusal) {
+        Fixture *f = userdata;
+
+        on_done(f, refusal);
+        assert_true(!xml == !!refusal);
+        g_free(f->xml);
+        f->xml = g_strdup(xml);
+}
+
+static void on_console(void *userdata, int fd, const Refusal *refusal) {
+        Fixture *f = userdata;
+
+        on_done(f, refusal);
+        assert_true((fd < 0) == !!refusal);
+        f->fd = fd;
+}
+
 static const HypervisorEvents events = {
         .connection_changed = on_connection_changed,
         .domains_listed = on_domains_listed,
@@ -140,6 +169,7 @@ static void fixture_close(Fixture *f) {
         g_array_unref(f->request.gpus);
         g_array_unref(f->spec.cards);
         refusal_free(f->refusal);
+        g_free(f->xml);
 }
 
 /* Runs the loop until @counter, one of the fixture's, is at least @value. */
@@ -299,6 +329,244 @@ static void test_shutdown(void **state) {
         assert_int_equal(domain(&f, UUID)->state, DOMAIN_OFF);
         assert_int_equal(domain(&f, UUID)->off_reason, DOMAIN_OFF_SHUTDOWN);
         fixture_close(&f);
+}
+
+static void test_pause(void **state) {
+        Fixture f = { 0 };
+
+        fixture_open(&f, TEST_URI);
+        await_connected(&f);
+        f.request.autostart = true;
+        define(&f);
+        assert_true(domain(&f, UUID)->autostart);
+        act(&f, HYPERVISOR_PAUSE, UUID);
+        assert_refused(&f, REFUSAL_HYPERVISOR_FAILED);
+        assert_true(g_str_has_prefix(f.refusal->message, "libvirt could not pause machine box: "));
+        act(&f, HYPERVISOR_START, UUID);
+        assert_true(domain(&f, UUID)->autostart);
+        act(&f, HYPERVISOR_PAUSE, UUID);
+        assert_done(&f);
+        assert_int_equal(domain(&f, UUID)->state, DOMAIN_PAUSED);
+        act(&f, HYPERVISOR_RESUME, UUID);
+        assert_done(&f);
+        assert_int_equal(domain(&f, UUID)->state, DOMAIN_RUNNING);
+        act(&f, HYPERVISOR_REBOOT, UUID);
+        assert_done(&f);
+        assert_int_equal(domain(&f, UUID)->state, DOMAIN_RUNNING);
+        act(&f, HYPERVISOR_PAUSE, OTHER_UUID);
+        assert_refused(&f, REFUSAL_NO_SUCH_MACHINE);
+        fixture_close(&f);
+}
+
+static void get_xml(Fixture *f, const char *uuid) {
+        unsigned n = f->n_done;
+
+        f->hypervisor.ops->get_xml(f->hypervisor.self, uuid, on_xml, f);
+        assert_int_equal(f->n_done, n);
+        await(f, &f->n_done, n + 1);
+}
+
+/* The definition says where the Ignition text is, and not what is in it. */
+static void test_get_xml(void **state) {
+        Fixture f = { 0 };
+
+        fixture_open(&f, TEST_URI);
+        await_connected(&f);
+        f.request.ignition = (char *)"{\"secret\": 1}";
+        define(&f);
+        assert_done(&f);
+        get_xml(&f, UUID);
+        assert_done(&f);
+        assert_non_null(strstr(f.xml, "<name>box</name>"));
+        assert_non_null(strstr(f.xml, "file='/var/lib/feos/ignition/" UUID ".ign'"));
+        assert_null(strstr(f.xml, "secret"));
+        get_xml(&f, OTHER_UUID);
+        assert_refused(&f, REFUSAL_NO_SUCH_MACHINE);
+        fixture_close(&f);
+}
+
+static DeviceRequest *device_new(DeviceKind kind, const char *id) {
+        DeviceRequest *device = device_request_new(kind);
+
+        device->id = g_strdup(id);
+        device->resolved = g_strdup("/nowhere/disk.img");
+        device->source = g_strdup("default");
+        return device;
+}
+
+static void attach(Fixture *f, const char *uuid, DeviceKind kind, const char *id) {
+        g_autoptr(DeviceRequest) device = device_new(kind, id);
+        unsigned n = f->n_done;
+
+        f->hypervisor.ops->attach(f->hypervisor.self, uuid, device, on_done, f);
+        assert_int_equal(f->n_done, n);
+        await(f, &f->n_done, n + 1);
+}
+
+static void detach(Fixture *f, const char *uuid, DeviceKind kind, const char *id) {
+        unsigned n = f->n_done;
+
+        f->hypervisor.ops->detach(f->hypervisor.self, uuid, kind, id, on_done, f);
+        assert_int_equal(f->n_done, n);
+        await(f, &f->n_done, n + 1);
+}
+
+/* libvirt's test driver has no way to attach anything, so here are the refusals. */
+static void test_devices(void **state) {
+        Fixture f = { 0 };
+
+        fixture_open(&f, TEST_URI);
+        attach(&f, UUID, DEVICE_DISK, "data");
+        assert_refused(&f, REFUSAL_HYPERVISOR_UNAVAILABLE);
+        await_connected(&f);
+        f.request.disks = g_ptr_array_new_with_free_func((GDestroyNotify)device_request_free);
+        f.request.nics = g_ptr_array_new_with_free_func((GDestroyNotify)device_request_free);
+        g_ptr_array_add(f.request.disks, device_new(DEVICE_DISK, "data"));
+        g_ptr_array_add(f.request.nics, device_new(DEVICE_NIC, "lan"));
+        define(&f);
+        assert_done(&f);
+        assert_int_equal(domain(&f, UUID)->disks->len, 1);
+        assert_string_equal(g_ptr_array_index(domain(&f, UUID)->disks, 0), "data");
+        assert_int_equal(domain(&f, UUID)->nics->len, 1);
+        assert_string_equal(g_ptr_array_index(domain(&f, UUID)->nics, 0), "lan");
+
+        for (unsigned i = 0; i < 2; i++) {
+                attach(&f, UUID, DEVICE_DISK, "data");
+                assert_refused(&f, REFUSAL_INVALID_OPTION);
+                attach(&f, UUID, DEVICE_NIC, "data");
+                assert_refused(&f, REFUSAL_HYPERVISOR_FAILED);
+                assert_true(g_str_has_prefix(f.refusal->message,
+                                             "libvirt could not attach NIC data to machine box: "));
+                detach(&f, UUID, DEVICE_NIC, "data");
+                assert_refused(&f, REFUSAL_INVALID_OPTION);
+                detach(&f, UUID, DEVICE_NIC, "lan");
+                assert_refused(&f, REFUSAL_HYPERVISOR_FAILED);
+                act(&f, HYPERVISOR_START, UUID);
+                assert_int_equal(domain(&f, UUID)->disks->len, 1);
+                assert_int_equal(domain(&f, UUID)->nics->len, 1);
+        }
+        detach(&f, OTHER_UUID, DEVICE_NIC, "lan");
+        assert_refused(&f, REFUSAL_NO_SUCH_MACHINE);
+        g_ptr_array_unref(f.request.disks);
+        g_ptr_array_unref(f.request.nics);
+        fixture_close(&f);
+}
+
+/* What is no terminal of the domain's is not handed out. */
+static void test_console_refused(void **state) {
+        static const char *const terminals[] = { "/dev/pts/99999", "/dev/null", "/etc/passwd", "" };
+        Fixture f = { 0 };
+
+        fixture_open(&f, TEST_URI);
+        await_connected(&f);
+        define(&f);
+        act(&f, HYPERVISOR_START, UUID);
+        for (unsigned i = 0; i < G_N_ELEMENTS(terminals); i++) {
+                unsigned n = f.n_done;
+
+                f.hypervisor.ops->open_console(f.hypervisor.self, UUID, terminals[i], on_console,
+                                               &f);
+                await(&f, &f.n_done, n + 1);
+                assert_refused(&f, REFUSAL_HYPERVISOR_FAILED);
+                assert_int_equal(f.fd, -1);
+        }
+        fixture_close(&f);
+}
+
+static bool has_network(Fixture *f, const char *name) {
+        HypervisorFacts facts;
+
+        f->hypervisor.ops->facts(f->hypervisor.self, &facts);
+        assert_non_null(facts.networks);
+        return g_strv_contains(facts.networks, name);
+}
+
+/* Networks come and go, and are known without being asked for. */
+static void test_networks(void **state) {
+        Fixture f = { 0 };
+        virConnectPtr other;
+        virNetworkPtr network;
+        unsigned listed;
+
+        fixture_open(&f, SHARED_URI);
+        assert_false(has_network(&f, "default"));
+        await_connected(&f);
+        assert_true(has_network(&f, "default"));
+        other = virConnectOpen(SHARED_URI);
+        network = virNetworkLookupByName(other, "default");
+        assert_non_null(network);
+
+        listed = f.n_listed;
+        assert_int_equal(virNetworkDestroy(network), 0);
+        await(&f, &f.n_listed, listed + 1);
+        assert_false(has_network(&f, "default"));
+        listed = f.n_listed;
+        assert_int_equal(virNetworkCreate(network), 0);
+        await(&f, &f.n_listed, listed + 1);
+        assert_true(has_network(&f, "default"));
+
+        virNetworkFree(network);
+        virConnectClose(other);
+        fixture_close(&f);
+}
+
+/* --- Ignition's files --- */
+
+static void assert_file(const char *path, const char *text, mode_t mode) {
+        g_autofree char *content = NULL;
+        struct stat st;
+
+        assert_int_equal(stat(path, &st), 0);
+        assert_int_equal(st.st_mode & 07777, mode);
+        assert_true(g_file_get_contents(path, &content, NULL, NULL));
+        assert_string_equal(content, text);
+}
+
+static void test_ignition_files(void **state) {
+        g_autofree char *top = g_dir_make_tmp("feos-ignition-XXXXXX", NULL);
+        g_autofree char *folder = g_build_filename(top, "a", "ignition", NULL);
+        g_autofree char *above = g_path_get_dirname(folder);
+        g_autofree char *one = g_build_filename(folder, UUID ".ign", NULL);
+        g_autofree char *two = g_build_filename(folder, OTHER_UUID ".ign", NULL);
+        g_autofree char *part = g_strconcat(two, ".part", NULL);
+        g_autofree char *alien = g_build_filename(folder, "notes.ign", NULL);
+        g_autoptr(GHashTable) keep = g_hash_table_new(g_str_hash, g_str_equal);
+        struct stat st;
+
+        assert_non_null(top);
+        assert_int_equal(ignition_write(one, "{}", (gid_t)-1), 0);
+        assert_file(one, "{}", 0600);
+        assert_int_equal(stat(folder, &st), 0);
+        assert_int_equal(st.st_mode & 07777, 0711);
+        assert_true(g_file_set_contents(part, "half", -1, NULL));
+        assert_int_equal(ignition_write(two, "{\"a\": 1}", getgid()), 0);
+        assert_file(two, "{\"a\": 1}", 0640);
+        assert_false(g_file_test(part, G_FILE_TEST_EXISTS));
+        assert_true(g_file_set_contents(part, "half", -1, NULL));
+        assert_true(g_file_set_contents(alien, "not ours", -1, NULL));
+        assert_true(ignition_write("/proc/nowhere/x.ign", "{}", (gid_t)-1) < 0);
+
+        g_hash_table_add(keep, (void *)UUID);
+        ignition_remove_others(folder, keep);
+        assert_true(g_file_test(one, G_FILE_TEST_EXISTS));
+        assert_false(g_file_test(two, G_FILE_TEST_EXISTS));
+        assert_false(g_file_test(part, G_FILE_TEST_EXISTS));
+        assert_true(g_file_test(alien, G_FILE_TEST_EXISTS));
+        ignition_remove(one);
+        ignition_remove(one);
+        assert_false(g_file_test(one, G_FILE_TEST_EXISTS));
+        ignition_remove_others("/nowhere", keep);
+
+        ignition_begin_making();
+        assert_false(ignition_begin_removing());
+        ignition_end_making();
+        assert_true(ignition_begin_removing());
+        ignition_end_removing();
+
+        assert_int_equal(g_remove(alien), 0);
+        assert_int_equal(g_rmdir(folder), 0);
+        assert_int_equal(g_rmdir(above), 0);
+        assert_int_equal(g_rmdir(top), 0);
 }
 
 static void test_look_before_done(void **state) {
@@ -650,6 +918,12 @@ int main(void) {
                 cmocka_unit_test(test_connect),
                 cmocka_unit_test(test_life),
                 cmocka_unit_test(test_shutdown),
+                cmocka_unit_test(test_pause),
+                cmocka_unit_test(test_get_xml),
+                cmocka_unit_test(test_devices),
+                cmocka_unit_test(test_console_refused),
+                cmocka_unit_test(test_networks),
+                cmocka_unit_test(test_ignition_files),
                 cmocka_unit_test(test_look_before_done),
                 cmocka_unit_test(test_exists),
                 cmocka_unit_test(test_unsayable),

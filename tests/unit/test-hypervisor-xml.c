@@ -4,6 +4,7 @@
 #include "hypervisor/domain-xml.h"
 
 #include "autoptr.h"
+#include "hypervisor/device-xml.h"
 
 #include <errno.h>
 #include <libxml/parser.h>
@@ -52,6 +53,10 @@ static int setup(void **state) {
 static int teardown(void **state) {
         Fixture *f = *state;
 
+        if (f->request.disks)
+                g_ptr_array_unref(f->request.disks);
+        if (f->request.nics)
+                g_ptr_array_unref(f->request.nics);
         g_array_unref(f->request.gpus);
         g_array_unref(f->spec.cards);
         g_free(f);
@@ -152,6 +157,7 @@ static void test_kernel_and_block_device(void **state) {
 
         f->spec.kernel = "/var/lib/feos/images/vmlinuz";
         f->spec.image = "/dev/vg0/box";
+        f->spec.image_is_block = true;
         check_golden(f, "kernel-and-block-device");
 }
 
@@ -168,6 +174,150 @@ static void test_emulation(void **state) {
 
         f->spec.kvm = false;
         check_golden(f, "emulation");
+}
+
+static DeviceRequest *disk(const char *id, const char *path, ImageFormat format, bool read_only) {
+        DeviceRequest *device = device_request_new(DEVICE_DISK);
+
+        device->id = g_strdup(id);
+        device->path = g_strdup("as asked");
+        device->resolved = g_strdup(path);
+        device->block = g_str_has_prefix(path, "/dev/");
+        device->format = format;
+        device->read_only = read_only;
+        return device;
+}
+
+static DeviceRequest *nic(const char *id, NicType type, const char *source, const char *mac) {
+        DeviceRequest *device = device_request_new(DEVICE_NIC);
+
+        device->id = g_strdup(id);
+        device->type = type;
+        device->source = g_strdup(source);
+        device->mac = g_strdup(mac);
+        return device;
+}
+
+/* Everything that a machine can have. */
+static void fill(Fixture *f) {
+        f->spec.image = "/var/lib/feos/images/disk.img";
+        f->request.max_vcpus = 8;
+        f->request.hugepages = HUGEPAGES_1G;
+        f->request.autostart = true;
+        f->request.ignition = (char *)"{\"secret\": 1}";
+        f->request.disks = g_ptr_array_new_with_free_func((GDestroyNotify)device_request_free);
+        g_ptr_array_add(f->request.disks,
+                        disk("data", "/var/lib/feos/images/data.qcow2", IMAGE_QCOW2, false));
+        g_ptr_array_add(f->request.disks, disk("cd_1", "/dev/vg0/cd", IMAGE_RAW, true));
+        f->request.nics = g_ptr_array_new_with_free_func((GDestroyNotify)device_request_free);
+        g_ptr_array_add(f->request.nics, nic("lan", NIC_NETWORK, "default", NULL));
+        g_ptr_array_add(f->request.nics, nic("wan", NIC_BRIDGE, "br0", "52:54:00:12:34:56"));
+        g_ptr_array_add(f->request.nics, nic("vpn", NIC_TAP, "tap0", NULL));
+}
+
+static void test_full(void **state) {
+        Fixture *f = *state;
+
+        fill(f);
+        add_card(f, "0000:01:00.0", NULL);
+        check_golden(f, "full");
+}
+
+static void test_hugepages(void **state) {
+        Fixture *f = *state;
+        g_autofree char *xml = NULL;
+
+        f->request.hugepages = HUGEPAGES_2M;
+        f->request.max_vcpus = 2;
+        xml = write_xml(f);
+        assert_non_null(strstr(xml, "<page size=\"2\" unit=\"MiB\"/>"));
+        assert_non_null(strstr(xml, "<vcpu placement=\"static\">2</vcpu>"));
+}
+
+static unsigned count(const char *text, const char *word) {
+        unsigned n = 0;
+
+        for (const char *p = text; (p = strstr(p, word)); p += strlen(word))
+                n++;
+        return n;
+}
+
+/* Whatever the machine has, eight ports are left for what comes later. */
+static void test_spare_ports(void **state) {
+        Fixture *f = *state;
+        g_autofree char *bare = write_xml(f), *full = NULL;
+
+        assert_int_equal(count(bare, "pcie-root-port"), 1 + 8);
+        fill(f);
+        add_card(f, "0000:01:00.0", "0000:01:00.1", NULL);
+        add_card(f, "0000:02:00.0", NULL);
+        full = write_xml(f);
+        assert_int_equal(count(full, "pcie-root-port"), 2 + 1 + 2 + 3 + 1 + 8);
+}
+
+/* The text itself is nowhere in what libvirt gets, and so not on QEMU's command line either. */
+static void test_ignition(void **state) {
+        Fixture *f = *state;
+        g_autofree char *xml = NULL;
+
+        f->request.ignition = (char *)"{\"secret\": 1}";
+        xml = write_xml(f);
+        assert_null(strstr(xml, "secret"));
+        assert_non_null(strstr(xml, "<entry name=\"opt/com.coreos/config\" "
+                                    "file=\"/var/lib/feos/ignition/" UUID ".ign\"/>"));
+}
+
+static void test_devices(void **state) {
+        g_autoptr(DeviceRequest) block = disk("a", "/dev/x", IMAGE_RAW, true);
+        g_autoptr(DeviceRequest) tap = nic("b", NIC_TAP, "tap0", "52:54:00:00:00:01");
+        g_autoptr(DeviceRequest) bad = disk("c", "/x\x1b", IMAGE_RAW, false);
+        g_autofree char *block_xml = NULL, *tap_xml = NULL, *bad_xml = NULL;
+
+        assert_int_equal(device_xml_write(block, "vdq", &block_xml), 0);
+        assert_string_equal(block_xml, "<disk type=\"block\" device=\"disk\">\n"
+                                       "  <driver name=\"qemu\" type=\"raw\"/>\n"
+                                       "  <source dev=\"/dev/x\"/>\n"
+                                       "  <backingStore/>\n"
+                                       "  <target dev=\"vdq\" bus=\"virtio\"/>\n"
+                                       "  <readonly/>\n"
+                                       "  <alias name=\"ua-disk-a\"/>\n"
+                                       "</disk>\n");
+        assert_int_equal(device_xml_write(tap, NULL, &tap_xml), 0);
+        assert_string_equal(tap_xml, "<interface type=\"ethernet\">\n"
+                                     "  <mac address=\"52:54:00:00:00:01\"/>\n"
+                                     "  <target dev=\"tap0\" managed=\"no\"/>\n"
+                                     "  <model type=\"virtio\"/>\n"
+                                     "  <alias name=\"ua-nic-b\"/>\n"
+                                     "</interface>\n");
+        assert_int_equal(device_xml_write(bad, "vdb", &bad_xml), -EINVAL);
+        assert_null(bad_xml);
+}
+
+static void test_targets(void **state) {
+        static const struct {
+                unsigned index;
+                const char *target;
+        } cases[] = {
+                { 0, "vda" },   { 1, "vdb" },   { 25, "vdz" },   { 26, "vdaa" },
+                { 51, "vdaz" }, { 52, "vdba" }, { 701, "vdzz" }, { 702, "vdaaa" },
+        };
+        static const char now[] = "<domain><devices><disk><target dev='vda'/></disk>"
+                                  "<disk><target dev='vdc'/></disk></devices></domain>";
+        static const char next[] = "<domain><devices><disk><target dev='vdb'/></disk>"
+                                   "<disk><target dev='sda'/></disk></devices></domain>";
+        g_autofree char *one = NULL, *both = NULL, *none = NULL;
+
+        for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+                g_autofree char *target = disk_target(cases[i].index);
+
+                assert_string_equal(target, cases[i].target);
+        }
+        one = domain_xml_free_target(now, NULL);
+        both = domain_xml_free_target(now, next);
+        none = domain_xml_free_target("<domain/>", NULL);
+        assert_string_equal(one, "vdb");
+        assert_string_equal(both, "vdd");
+        assert_string_equal(none, "vdb"); /* vda is the boot disk's, also when there is none */
 }
 
 static void test_type_override(void **state) {
@@ -334,6 +484,81 @@ static void test_read_back(void **state) {
         assert_int_equal(facts->gpus->len, 2);
 }
 
+static void assert_texts(const GPtrArray *texts, ...) {
+        const char *expected;
+        unsigned n = 0;
+        va_list list;
+
+        va_start(list, texts);
+        while ((expected = va_arg(list, const char *))) {
+                assert_true(n < texts->len);
+                assert_string_equal(g_ptr_array_index(texts, n++), expected);
+        }
+        va_end(list);
+        assert_int_equal(n, texts->len);
+}
+
+static void test_read_back_devices(void **state) {
+        Fixture *f = *state;
+        g_autoptr(DomainFacts) facts = domain_facts_new();
+        g_autofree char *xml = NULL, *bare = write_xml(f);
+
+        fill(f);
+        xml = write_xml(f);
+        for (unsigned i = 0; i < 2; i++) { /* twice: nothing adds up */
+                assert_int_equal(domain_xml_parse(xml, facts), 0);
+                assert_true(facts->autostart);
+                assert_texts(facts->disks, "data", "cd_1", NULL);
+                assert_texts(facts->nics, "lan", "wan", "vpn", NULL);
+                assert_texts(facts->files, "/var/lib/feos/images/disk.img",
+                             "/var/lib/feos/images/data.qcow2", NULL);
+                assert_null(facts->console);
+        }
+        assert_true(domain_xml_has_device(xml, DEVICE_DISK, "data"));
+        assert_false(domain_xml_has_device(xml, DEVICE_DISK, "lan"));
+        assert_false(domain_xml_has_device(xml, DEVICE_NIC, "la"));
+        assert_true(domain_xml_has_device(xml, DEVICE_NIC, "lan"));
+
+        assert_int_equal(domain_xml_parse(bare, facts), 0);
+        assert_false(facts->autostart);
+        assert_texts(facts->disks, NULL);
+        assert_int_equal(domain_xml_add_devices(xml, facts), 0);
+        assert_int_equal(domain_xml_add_devices(xml, facts), 0);
+        assert_texts(facts->disks, "data", "cd_1", NULL);
+        assert_texts(facts->nics, "lan", "wan", "vpn", NULL);
+}
+
+/* As libvirt tells it of a running domain of ours; and of one of somebody else's. */
+static void test_read_running(void **state) {
+        static const char devices[] =
+                "<devices><disk type='file' device='disk'><source file='/a' index='1'/>"
+                "<alias name='virtio-disk0'/></disk>"
+                "<disk type='file' device='cdrom'><readonly/><source file='/b'/></disk>"
+                "<disk type='block' device='disk'><source dev='/dev/c'/>"
+                "<alias name='ua-disk-c'/></disk>"
+                "<disk type='network' device='disk'><source protocol='nbd' name='d'/></disk>"
+                "<disk type='file' device='cdrom'/>"
+                "<interface type='network'><alias name='ua-nic-n'/></interface>"
+                "<serial type='pty'><source path='/dev/pts/9'/><target port='1'/></serial>"
+                "<serial type='pty'><source path='/dev/pts/7'/><target type='isa-serial' port='0'/>"
+                "</serial><console type='pty' tty='/dev/pts/7'/></devices></domain>";
+        g_autofree char *ours = g_strconcat("<domain id='1'><metadata><machine xmlns='",
+                                            DOMAIN_METADATA_URI, "'/></metadata>", devices, NULL);
+        g_autofree char *theirs = g_strconcat("<domain id='1'>", devices, NULL);
+        g_autoptr(DomainFacts) facts = domain_facts_new();
+
+        assert_int_equal(domain_xml_parse(ours, facts), 0);
+        assert_string_equal(facts->console, "/dev/pts/7");
+        assert_texts(facts->disks, "c", NULL);
+        assert_texts(facts->nics, "n", NULL);
+        assert_texts(facts->files, "/a", "/dev/c", NULL);
+
+        assert_int_equal(domain_xml_parse(theirs, facts), 0);
+        assert_texts(facts->disks, NULL);
+        assert_texts(facts->nics, NULL);
+        assert_texts(facts->files, "/a", "/dev/c", NULL);
+}
+
 /* A domain that somebody else made, with everything that has an address but is no PCI function of
  * the host, and everything that is one. */
 static void test_read_foreign(void **state) {
@@ -399,12 +624,15 @@ static void test_read_rubbish(void **state) {
 
 static void test_metadata(void **state) {
         Fixture *f = *state;
-        g_autofree char *metadata = NULL;
+        g_autofree char *metadata = NULL, *autostart = NULL;
 
         add_card(f, "0000:01:00.0", NULL);
-        metadata = domain_metadata_write(f->request.gpus, FIRST_START_DONE);
+        metadata = domain_metadata_write(f->request.gpus, FIRST_START_DONE, false);
         assert_string_equal(metadata, "<machine first-start=\"done\">"
                                       "<gpu address=\"0000:01:00.0\"/></machine>");
+        autostart = domain_metadata_write(f->request.gpus, FIRST_START_LATER, true);
+        assert_string_equal(autostart, "<machine first-start=\"later\" autostart=\"yes\">"
+                                       "<gpu address=\"0000:01:00.0\"/></machine>");
 }
 
 static void test_capabilities(void **state) {
@@ -418,6 +646,30 @@ static void test_capabilities(void **state) {
         assert_false(domain_capabilities_have_uefi("efi"));
 }
 
+static void test_group(void **state) {
+        static const char *const silent[] = {
+                "",
+                "<capabilities/>",
+                "<capabilities><host><secmodel><model>selinux</model>"
+                "<baselabel type='kvm'>a:b</baselabel></secmodel></host></capabilities>",
+                "<capabilities><host><secmodel><model>dac</model>"
+                "<baselabel type='kvm'>+1:4294967295</baselabel></secmodel></host></capabilities>",
+                "<capabilities><host><secmodel><model>dac</model>"
+                "<baselabel type='kvm'>root:root</baselabel></secmodel></host></capabilities>",
+        };
+        gid_t group = 5;
+
+        for (unsigned i = 0; i < G_N_ELEMENTS(silent); i++)
+                assert_false(capabilities_get_group(silent[i], &group));
+        assert_int_equal(group, 5);
+        assert_true(capabilities_get_group(
+                "<capabilities><host><secmodel><model>apparmor</model><doi>0</doi></secmodel>"
+                "<secmodel><model>dac</model><baselabel type='kvm'>+64055:+107</baselabel>"
+                "<baselabel type='qemu'>+64055:+108</baselabel></secmodel></host></capabilities>",
+                &group));
+        assert_int_equal(group, 107);
+}
+
 int main(void) {
 #define TEST(func) cmocka_unit_test_setup_teardown(func, setup, teardown)
         const struct CMUnitTest tests[] = {
@@ -429,15 +681,24 @@ int main(void) {
                 TEST(test_kernel_and_block_device),
                 TEST(test_uefi),
                 TEST(test_emulation),
+                TEST(test_full),
+                TEST(test_hugepages),
+                TEST(test_spare_ports),
+                TEST(test_ignition),
                 TEST(test_type_override),
                 TEST(test_nasty_texts),
                 TEST(test_unsayable_texts),
                 TEST(test_read_back),
+                TEST(test_read_back_devices),
                 TEST(test_metadata),
+                cmocka_unit_test(test_devices),
+                cmocka_unit_test(test_targets),
+                cmocka_unit_test(test_read_running),
                 cmocka_unit_test(test_read_foreign),
                 cmocka_unit_test(test_read_odd_metadata),
                 cmocka_unit_test(test_read_rubbish),
                 cmocka_unit_test(test_capabilities),
+                cmocka_unit_test(test_group),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

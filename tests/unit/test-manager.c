@@ -1,5 +1,6 @@
 /* The manager against a world in memory: whole requests, every step failing in turn, the daemon
  * killed at every step, callers that race. */
+#include "caller.h"
 #include "testing.h"
 #include "world.h"
 
@@ -11,43 +12,6 @@
 #define OTHER_CARD "0000:02:00.0"
 #define THIRD_CARD "0000:03:00.0"
 #define NIC        "0000:05:00.0"
-
-/* --- a caller that remembers its answer --- */
-
-typedef struct Caller {
-        unsigned answers;
-        RefusalCode code; /* meaningful when refused */
-        bool refused;
-        char *message;
-        unsigned findings;
-} Caller;
-
-static void caller_done(void *userdata, const Refusal *refusal) {
-        Caller *caller = userdata;
-
-        caller->answers++;
-        caller->refused = refusal != NULL;
-        g_free(caller->message);
-        caller->message = refusal ? g_strdup(refusal->message) : NULL;
-        if (refusal)
-                caller->code = refusal->code;
-}
-
-static void assert_done(Caller *caller) {
-        assert_int_equal(caller->answers, 1);
-        if (caller->refused)
-                fail_msg("refused: %s: %s", refusal_code_to_string(caller->code), caller->message);
-        memset(caller, 0, sizeof(*caller));
-}
-
-static void assert_refused(Caller *caller, RefusalCode code) {
-        assert_int_equal(caller->answers, 1);
-        assert_true(caller->refused);
-        assert_string_equal(refusal_code_to_string(caller->code), refusal_code_to_string(code));
-        assert_true(strlen(caller->message) > 10);
-        g_free(caller->message);
-        memset(caller, 0, sizeof(*caller));
-}
 
 /* --- an observer that writes everything down --- */
 

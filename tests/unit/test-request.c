@@ -93,6 +93,140 @@ static void words_are_taken_from_their_lists(void **state) {
         assert_option("kernel", (RequestValue){ .s = "vmlinuz" }, true);
 }
 
+static void more_vcpus_than_max_are_refused_and_max_follows_vcpus(void **state) {
+        g_autoptr(GPtrArray) findings = findings_new();
+        g_autoptr(Request) request = request_new("box", NULL, findings);
+
+        request_set_option(request, "vcpus", (RequestValue){ .u = 4 }, findings);
+        request_finish(request, findings);
+        assert_int_equal(request->max_vcpus, 4);
+        request->max_vcpus = 3;
+        request_finish(request, findings);
+        assert_int_equal(findings->len, 1);
+        assert_int_equal(findings_first_error(findings)->code, REFUSAL_INVALID_OPTION);
+}
+
+static void huge_pages_have_two_sizes(void **state) {
+        assert_option("hugepages", (RequestValue){ .s = "" }, true);
+        assert_option("hugepages", (RequestValue){ .s = "2M" }, true);
+        assert_option("hugepages", (RequestValue){ .s = "1G" }, true);
+        assert_option("hugepages", (RequestValue){ .s = "4K" }, false);
+}
+
+static void ignition_is_one_json_object_of_at_most_a_mebibyte(void **state) {
+        g_autofree char *filler = g_strnfill(1024 * 1024 - 8, 'x');
+        g_autofree char *longest = g_strdup_printf("{\"a\":\"%s\"}", filler);
+        g_autofree char *too_long = g_strdup_printf("{\"a\":\"%s\"} ", filler);
+        const char *bad[] = { "",         "[]",  "1",          "{",          "{} {}",
+                              "{\"a\":}", "{,}", "{\"a\":1,}", "{} // text", too_long };
+
+        assert_int_equal(strlen(longest), 1024 * 1024);
+        assert_option("ignition", (RequestValue){ .s = longest }, true);
+        assert_option("ignition", (RequestValue){ .s = "{\"ignition\":{\"version\":\"3.4.0\"}}\n" },
+                      true);
+        for (size_t i = 0; i < G_N_ELEMENTS(bad); i++)
+                assert_option("ignition", (RequestValue){ .s = bad[i] }, false);
+}
+
+static void nothing_of_an_ignition_text_reaches_a_message(void **state) {
+        g_autoptr(GPtrArray) findings = findings_new();
+        g_autoptr(Request) request G_GNUC_UNUSED =
+                request_with("ignition", (RequestValue){ .s = "{\"password\": geheim" }, findings);
+
+        assert_null(strstr(findings_first_error(findings)->message, "geheim"));
+        assert_null(strstr(findings_first_error(findings)->remedy, "geheim"));
+}
+
+static DeviceRequest *device_with(DeviceKind kind, const char *key, const char *value,
+                                  GPtrArray *findings) {
+        DeviceRequest *device = device_request_new(kind);
+
+        device_set_option(device, key, (RequestValue){ .s = value }, findings);
+        return device;
+}
+
+static void assert_device_option(DeviceKind kind, const char *key, const char *value, bool good) {
+        g_autoptr(GPtrArray) findings = findings_new();
+        g_autoptr(DeviceRequest) device G_GNUC_UNUSED = device_with(kind, key, value, findings);
+
+        assert_int_equal(findings->len, good ? 0 : 1);
+}
+
+static void a_mac_is_a_unicast_mac(void **state) {
+        assert_device_option(DEVICE_NIC, "mac", "52:54:00:12:34:56", true);
+        assert_device_option(DEVICE_NIC, "mac", "52:54:00:AB:cd:EF", true);
+        assert_device_option(DEVICE_NIC, "mac", "53:54:00:12:34:56", false);
+        assert_device_option(DEVICE_NIC, "mac", "ff:ff:ff:ff:ff:ff", false);
+        assert_device_option(DEVICE_NIC, "mac", "00:00:00:00:00:00", false);
+        assert_device_option(DEVICE_NIC, "mac", "52-54-00-12-34-56", false);
+        assert_device_option(DEVICE_NIC, "mac", "52:54:00:12:34", false);
+        assert_device_option(DEVICE_NIC, "mac", "52:54:00:12:34:5g", false);
+        assert_device_option(DEVICE_NIC, "mac", "", false);
+}
+
+static void device_options_are_bounded(void **state) {
+        assert_device_option(DEVICE_DISK, "id", "data-1_A", true);
+        assert_device_option(DEVICE_DISK, "id", "", false);
+        assert_device_option(DEVICE_DISK, "id", "a b", false);
+        assert_device_option(DEVICE_DISK, "id", "a.b", false);
+        assert_device_option(DEVICE_DISK, "format", "qcow2", true);
+        assert_device_option(DEVICE_DISK, "format", "vdi", false);
+        assert_device_option(DEVICE_DISK, "path", "", false);
+        assert_device_option(DEVICE_NIC, "type", "tap", true);
+        assert_device_option(DEVICE_NIC, "type", "vdpa", false);
+        assert_device_option(DEVICE_NIC, "source", "br0", true);
+        assert_device_option(DEVICE_NIC, "source", "../br0", false);
+        assert_device_option(DEVICE_NIC, "source", "a\nb", false);
+        assert_null(device_option_type(DEVICE_NIC, "path"));
+        assert_null(device_option_type(DEVICE_DISK, "mac"));
+}
+
+static void a_disk_needs_a_path_and_a_nic_a_source(void **state) {
+        for (DeviceKind kind = DEVICE_DISK; kind <= DEVICE_NIC; kind++) {
+                g_autoptr(GPtrArray) findings = findings_new();
+                g_autoptr(DeviceRequest) device = device_request_new(kind);
+
+                device_request_finish(device, findings);
+                assert_int_equal(findings->len, 1);
+        }
+}
+
+static void devices_without_an_id_get_the_next_free_one(void **state) {
+        g_autoptr(GPtrArray) findings = findings_new();
+        g_autoptr(Request) request = request_new("box", NULL, findings);
+        static const char *const ids[] = { NULL, "disk1", NULL };
+        static const char *const expected[] = { "disk2", "disk1", "disk3" };
+
+        for (size_t i = 0; i < 3; i++) {
+                DeviceRequest *disk = device_request_new(DEVICE_DISK);
+
+                disk->id = g_strdup(ids[i]);
+                disk->path = g_strdup_printf("%zu.img", i);
+                request_add_device(request, disk, findings);
+        }
+        request_finish(request, findings);
+        assert_int_equal(findings->len, 0);
+        for (guint i = 0; i < 3; i++)
+                assert_string_equal(((DeviceRequest *)g_ptr_array_index(request->disks, i))->id,
+                                    expected[i]);
+}
+
+static void one_id_or_one_file_twice_is_refused(void **state) {
+        g_autoptr(GPtrArray) findings = findings_new();
+        g_autoptr(Request) request = request_new("box", NULL, findings);
+
+        for (size_t i = 0; i < 2; i++) {
+                DeviceRequest *disk = device_request_new(DEVICE_DISK);
+
+                disk->id = g_strdup("same");
+                disk->path = g_strdup("same.img");
+                request_add_device(request, disk, findings);
+        }
+        assert_int_equal(findings->len, 1);
+        request_finish(request, findings);
+        assert_int_equal(findings->len, 2);
+}
+
 static void what_a_caller_wrote_is_cut_before_it_is_told_back(void **state) {
         g_autofree char *huge = g_strnfill(1 << 20, '\x01');
         const char *gpus[] = { huge, NULL };
@@ -210,6 +344,15 @@ int main(void) {
                 cmocka_unit_test(the_same_gpu_twice_is_refused_also_once_short_and_once_long),
                 cmocka_unit_test(sizes_are_bounded),
                 cmocka_unit_test(words_are_taken_from_their_lists),
+                cmocka_unit_test(more_vcpus_than_max_are_refused_and_max_follows_vcpus),
+                cmocka_unit_test(huge_pages_have_two_sizes),
+                cmocka_unit_test(ignition_is_one_json_object_of_at_most_a_mebibyte),
+                cmocka_unit_test(nothing_of_an_ignition_text_reaches_a_message),
+                cmocka_unit_test(a_mac_is_a_unicast_mac),
+                cmocka_unit_test(device_options_are_bounded),
+                cmocka_unit_test(a_disk_needs_a_path_and_a_nic_a_source),
+                cmocka_unit_test(devices_without_an_id_get_the_next_free_one),
+                cmocka_unit_test(one_id_or_one_file_twice_is_refused),
                 cmocka_unit_test(what_a_caller_wrote_is_cut_before_it_is_told_back),
                 cmocka_unit_test(a_uuid_is_kept_in_lower_case),
                 cmocka_unit_test(what_belongs_to_a_kernel_needs_a_kernel),

@@ -1,0 +1,47 @@
+/* Reads what the host as a whole has: memory, huge pages, network interfaces. Files of sysfs that
+ * the kernel makes from numbers it has at hand; none of them waits for a device. */
+#include "host/host-facts.h"
+
+#include "autoptr.h"
+#include "host/pci-facts.h"
+
+#include <fcntl.h>
+#include <net/if.h>
+#include <string.h>
+
+#define HUGEPAGES "/sys/kernel/mm/hugepages/hugepages-"
+
+static uint64_t hugepages(const char *size, const char *what) {
+        g_autofree char *path = g_strconcat(HUGEPAGES, size, "/", what, NULL);
+        g_autofree char *text = NULL;
+
+        return g_file_get_contents(path, &text, NULL, NULL) ? g_ascii_strtoull(text, NULL, 10) : 0;
+}
+
+void host_facts_read(HostFacts *ret) {
+        pci_facts_read_host(ret);
+        ret->hugepages_2m_free = hugepages("2048kB", "free_hugepages");
+        ret->hugepages_2m_total = hugepages("2048kB", "nr_hugepages");
+        ret->hugepages_1g_free = hugepages("1048576kB", "free_hugepages");
+        ret->hugepages_1g_total = hugepages("1048576kB", "nr_hugepages");
+}
+
+NetdevKind host_netdev(const char *name) {
+        g_autofree char *path = g_build_filename("/sys/class/net", name, NULL);
+        g_autofree char *bridge = g_build_filename(path, "bridge", NULL);
+        g_autofree char *tun = g_build_filename(path, "tun_flags", NULL);
+
+        if (!name[0] || strlen(name) >= IFNAMSIZ || strchr(name, '/') || name[0] == '.' ||
+            access(path, F_OK) < 0)
+                return NETDEV_NONE;
+        if (access(bridge, F_OK) == 0)
+                return NETDEV_BRIDGE;
+        return access(tun, F_OK) == 0 ? NETDEV_TAP : NETDEV_OTHER;
+}
+
+bool host_first_since_boot(const char *state_dir) {
+        g_autofree char *path = g_build_filename(state_dir, "booted", NULL);
+        g_autofd int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+        return fd >= 0;
+}
