@@ -8,9 +8,14 @@ trap '' HUP
 
 # shellcheck source=tests/lab/topologies/default disable=SC1091
 . /run/feos-lab/job/topologies/current
+# What tests/lab/run was told with --set.
+# shellcheck disable=SC1091
+. /run/feos-lab/job/settings
 
 # shellcheck disable=SC2034 # for scenarios
 IMAGES=/var/lib/feos/images # holds vmlinuz and guest.img
+# shellcheck disable=SC2034
+LAB=/run/feos-lab/job # holds host/ and topologies/
 # iomem=relaxed lets the guest look into its cards' memory.
 # shellcheck disable=SC2034
 GUEST_CMDLINE='console=ttyS0 quiet mitigations=off iomem=relaxed'
@@ -154,8 +159,13 @@ gpu_path() {
 # gpu ADDRESS METHOD
 gpu() { busctl --timeout=200 call org.feos.VM1 "$(gpu_path "$1")" org.feos.VM1.GPU "$2"; }
 
-# machine NAME METHOD: names in scenarios are letters only, which paths keep.
-machine() { busctl --timeout=200 call org.feos.VM1 "$VM1/machine/$1" org.feos.VM1.Machine "$2"; }
+# machine NAME METHOD [SIGNATURE ARGUMENT...]: names in scenarios are letters only,
+# which paths keep.
+machine() {
+    local name=$1 method=$2
+    shift 2
+    busctl --timeout=200 call org.feos.VM1 "$VM1/machine/$name" org.feos.VM1.Machine "$method" "$@"
+}
 
 # gpu_is ADDRESS STATE, and nothing under way with it.
 gpu_is() { [[ $(gpu_view "$1") == "$2 - -" ]]; }
@@ -202,9 +212,12 @@ create() {
 # refused ERROR DESCRIPTION COMMAND...: the command, one of those above, fails with
 # that error of ours and a whole sentence. busctl tells an error's name only in its
 # debugging output.
-refused() {
-    local error=$1 description=$2 output name message
-    shift 2
+refused() { refused_saying "$1" '' "${@:2}"; }
+
+# refused_saying ERROR REGEX DESCRIPTION COMMAND...: and the sentence says that.
+refused_saying() {
+    local error=$1 regex=$2 description=$3 output name message
+    shift 3
     if output=$(SYSTEMD_LOG_LEVEL=debug "$@" 2>&1); then
         not_ok "$description: is refused"
         echo "#   was not refused: $*"
@@ -212,13 +225,62 @@ refused() {
     fi
     name=$(sed -n 's/.*error-name=\([^ ]*\).*/\1/p' <<< "$output" | tail -n 1)
     message=$(sed -n 's/^Call failed: //p' <<< "$output")
-    if [[ $name == "org.feos.VM1.Error.$error" && $message == *.*.* ]]; then
+    if [[ $name == "org.feos.VM1.Error.$error" && $message == *.*.* && $message =~ $regex ]]; then
         ok "$description: $error"
     else
         not_ok "$description: $error"
-        echo "#   got: $name: $message"
+        echo "#   got: $name: $message${regex:+ (wanted: $regex)}"
     fi
     echo "#   $message"
+}
+
+# --- Consoles ---
+
+# What tests/lab/stage puts there; each says what it does when called without arguments.
+PATH+=:/usr/lib/feos-lab
+
+# ask NAME LINE: as guest_do, but over OpenConsole, so that it can be used while
+# consoles are open.
+ask() {
+    local output status
+    output=$(vm1-console --until 'GUEST done ' --timeout 60 "$1" <<< "$2") || return
+    output=${output//$'\r'/}
+    status=${output##*GUEST done }
+    output=${output%GUEST done *}
+    printf '%s' "$output"
+    ((status == 0))
+}
+
+# guest_has NAME REGEX: what "devices" in the guest says; guest_lacks, what it does not.
+guest_has() { ask "$1" devices | grep -E -- "$2"; }
+guest_lacks() {
+    local devices
+    devices=$(ask "$1" devices) && ! grep -E -- "$2" <<< "$devices"
+}
+
+# --- What was told ---
+
+# told PATH INTERFACE: the StateChanged signals of an object in the file $signals,
+# in order: "created>starting starting>running ".
+# shellcheck disable=SC2154 # the scenario's
+told() { sed -n "s|^$1: $2.StateChanged ('\([a-z-]*\)', '\([a-z-]*\)', .*|\1>\2|p" "$signals" | tr '\n' ' '; }
+
+# told_property PATH PROPERTY: the values of a string in its PropertiesChanged.
+# shellcheck disable=SC2154
+told_property() { sed -n "s|^$1: .*PropertiesChanged .*'$2': <'\([^']*\)'>.*|\1|p" "$signals" | tr '\n' ' '; }
+
+# The journal's kinds of entries; the catalog has the same.
+# shellcheck disable=SC2034
+GPU_STATE_ID=d89a2011d6caacd2f6eb80e2ad238d55
+# shellcheck disable=SC2034
+MACHINE_STATE_ID=45e6f7f904d3a640224aa088a384d8f8
+
+# journalled ID FIELD=VALUE: as told, out of the journal.
+journalled() {
+    journalctl -q -b -o export --output-fields=FEOS_OLD_STATE,FEOS_STATE MESSAGE_ID="$1" "$2" |
+        awk -F = '$1 == "FEOS_OLD_STATE" { old = $2 } $1 == "FEOS_STATE" { new = $2 }
+            $0 == "" && new { printf "%s>%s ", old, new; old = new = "" }
+            END { if (new) printf "%s>%s ", old, new }'
 }
 
 # The host as it should be when nobody has taken anything.

@@ -55,18 +55,15 @@ check "the ledger is empty" test -z "$(find /run/feos-vmd -name '*.card' 2> /dev
 
 # --- What was told ---
 
-# told PATH MEMBER: the arguments of its StateChanged signals, in order.
-told() { sed -n "s|^$1: $2.StateChanged ('\([a-z-]*\)', '\([a-z-]*\)', .*|\1>\2|p" $signals | tr '\n' ' '; }
-properties() { sed -n "s|^$1: .*PropertiesChanged .*'$2': <'\([^']*\)'>.*|\1|p" $signals | tr '\n' ' '; }
 for card in "$GPU_AUDIO" "$GPU_VIRTIO"; do
     path=$(gpu_path "$card")
     equal "StateChanged told every step of $card, in order, once" \
         "host-bound>vfio-bound vfio-bound>attached attached>vfio-bound vfio-bound>host-bound " \
         "$(told "$path" org.feos.VM1.GPU)"
     equal "PropertiesChanged told every State of $card" \
-        "vfio-bound attached vfio-bound host-bound " "$(properties "$path" State)"
+        "vfio-bound attached vfio-bound host-bound " "$(told_property "$path" State)"
     equal "PropertiesChanged told every Pending of $card" \
-        "binding starting  releasing  " "$(properties "$path" Pending)"
+        "binding starting  releasing  " "$(told_property "$path" Pending)"
 done
 equal "StateChanged told every step of the machine" \
     "created>starting starting>running " \
