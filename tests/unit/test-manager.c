@@ -130,17 +130,23 @@ static void create_box(World *world, Caller *caller) {
                        caller_done, caller);
 }
 
+/* The machine runs, and its cards are attached. */
+static void run_box(World *world) {
+        Caller caller = { 0 };
+
+        create_box(world, &caller);
+        world_run(world);
+        assert_done(&caller);
+}
+
 /* --- the main job --- */
 
 static void create_runs_a_machine_and_its_end_brings_every_function_home(void **state) {
         World *world = booted_scene();
         Diary diary = { g_string_new(NULL), g_string_new(NULL) };
-        Caller caller = { 0 };
 
         manager_set_observer(world->manager, &diary_observer, &diary);
-        create_box(world, &caller);
-        world_run(world);
-        assert_done(&caller);
+        run_box(world);
         assert_gpu(world, AUDIO_CARD, GPU_ATTACHED, "box");
         assert_gpu(world, OTHER_CARD, GPU_ATTACHED, "box");
         assert_gpu(world, THIRD_CARD, GPU_HOST_BOUND, "");
@@ -225,9 +231,7 @@ static void a_card_that_was_bound_ahead_stays_on_vfio_after_its_machine(void **s
         assert_string_equal(world_driver(world, AUDIO), "vfio-pci");
         assert_string_equal(gpu_at(world, AUDIO_CARD)->host_driver, "bochs-drm");
 
-        create_box(world, &caller);
-        world_run(world);
-        assert_done(&caller);
+        run_box(world);
         world_end_domain(world, world_domain(world, "box"), DOMAIN_OFF_SHUTDOWN);
         world_run(world);
         assert_gpu(world, AUDIO_CARD, GPU_VFIO_BOUND, "");
@@ -248,9 +252,7 @@ static void a_card_that_the_administrator_keeps_on_vfio_is_left_there(void **sta
         g_strlcpy(world_function(world, AUDIO)->facts.driver, "vfio-pci", 64);
         world_boot(world);
         world_run(world);
-        create_box(world, &caller);
-        world_run(world);
-        assert_done(&caller);
+        run_box(world);
         world_end_domain(world, world_domain(world, "box"), DOMAIN_OFF_SHUTDOWN);
         world_run(world);
         assert_gpu(world, AUDIO_CARD, GPU_VFIO_BOUND, "");
@@ -279,11 +281,8 @@ static void however_the_machine_ends_its_cards_come_home(void **state) {
 
         for (size_t i = 0; i < G_N_ELEMENTS(ends); i++) {
                 World *world = booted_scene();
-                Caller caller = { 0 };
 
-                create_box(world, &caller);
-                world_run(world);
-                assert_done(&caller);
+                run_box(world);
                 world_end_domain(world, world_domain(world, "box"), ends[i].reason);
                 world_run(world);
                 assert_everything_home(world);
@@ -296,9 +295,7 @@ static void power_off_and_delete_bring_the_cards_home(void **state) {
         World *world = booted_scene();
         Caller caller = { 0 };
 
-        create_box(world, &caller);
-        world_run(world);
-        assert_done(&caller);
+        run_box(world);
         manager_power_off_machine(world->manager, "box", caller_done, &caller);
         world_run(world);
         assert_done(&caller);
@@ -320,9 +317,7 @@ static void delete_answers_only_when_the_cards_are_home(void **state) {
         World *world = booted_scene();
         Caller caller = { 0 };
 
-        create_box(world, &caller);
-        world_run(world);
-        assert_done(&caller);
+        run_box(world);
         manager_delete_machine(world->manager, "box", caller_done, &caller);
         while (caller.answers == 0) {
                 assert_true(world_step(world));
@@ -337,9 +332,7 @@ static void a_machine_that_cannot_be_powered_off_runs_on_and_its_caller_is_told(
         World *world = booted_scene();
         Caller caller = { 0 };
 
-        create_box(world, &caller);
-        world_run(world);
-        assert_done(&caller);
+        run_box(world);
         world->fail_verb[HYPERVISOR_DESTROY] = true;
         manager_power_off_machine(world->manager, "box", caller_done, &caller);
         world_run(world);
@@ -495,9 +488,7 @@ static void a_card_that_cannot_go_home_is_faulted_and_recover_takes_it_there(voi
         World *world = booted_scene();
         Caller caller = { 0 };
 
-        create_box(world, &caller);
-        world_run(world);
-        assert_done(&caller);
+        run_box(world);
         world_mark(world->no_return, AUDIO_CARD);
         world_end_domain(world, world_domain(world, "box"), DOMAIN_OFF_SHUTDOWN);
         world_run(world);
@@ -532,9 +523,7 @@ static void a_card_that_does_not_answer_is_lost_and_given_to_nobody(void **state
         World *world = booted_scene();
         Caller caller = { 0 };
 
-        create_box(world, &caller);
-        world_run(world);
-        assert_done(&caller);
+        run_box(world);
         world_function(world, AUDIO_CARD)->dead = true;
         world_end_domain(world, world_domain(world, "box"), DOMAIN_OFF_CRASHED);
         world_run(world);
@@ -610,11 +599,8 @@ static void killed_at_any_step_of_the_return_the_next_daemon_finishes(void **sta
 
         for (unsigned steps = 0; !over; steps++) {
                 World *world = booted_scene();
-                Caller caller = { 0 };
 
-                create_box(world, &caller);
-                world_run(world);
-                assert_done(&caller);
+                run_box(world);
                 world_end_domain(world, world_domain(world, "box"), DOMAIN_OFF_SHUTDOWN);
                 for (unsigned i = 0; i < steps && !over; i++)
                         over = !world_step(world);
@@ -652,11 +638,8 @@ static void killed_at_any_step_of_bind_the_card_is_wholly_on_one_side(void **sta
 
 static void a_restarted_daemon_shows_the_same_truth(void **state) {
         World *world = booted_scene();
-        Caller caller = { 0 };
 
-        create_box(world, &caller);
-        world_run(world);
-        assert_done(&caller);
+        run_box(world);
         world_kill_daemon(world);
         world_boot(world);
         world_run(world);
@@ -672,11 +655,8 @@ static void a_restarted_daemon_shows_the_same_truth(void **state) {
 static void a_machine_that_ended_while_the_daemon_was_away_has_its_cards_brought_home(
         void **state) {
         World *world = booted_scene();
-        Caller caller = { 0 };
 
-        create_box(world, &caller);
-        world_run(world);
-        assert_done(&caller);
+        run_box(world);
         world_kill_daemon(world);
         world_end_domain(world, world_domain(world, "box"), DOMAIN_OFF_CRASHED);
         world_kill_daemon(world); /* nobody was there to look */
@@ -688,11 +668,8 @@ static void a_machine_that_ended_while_the_daemon_was_away_has_its_cards_brought
 
 static void without_libvirt_a_restarted_daemon_touches_no_card_of_a_machine(void **state) {
         World *world = booted_scene();
-        Caller caller = { 0 };
 
-        create_box(world, &caller);
-        world_run(world);
-        assert_done(&caller);
+        run_box(world);
         world_kill_daemon(world);
         world->connected = false;
         world_boot(world);
@@ -849,9 +826,7 @@ static void a_card_half_on_vfio_before_its_machine_is_so_after_it(void **state) 
         g_strlcpy(world_function(world, AUDIO_CARD)->driver_override, "vfio-pci", 64);
         world_boot(world);
         world_run(world);
-        create_box(world, &caller);
-        world_run(world);
-        assert_done(&caller);
+        run_box(world);
         world_end_domain(world, world_domain(world, "box"), DOMAIN_OFF_SHUTDOWN);
         world_run(world);
         assert_gpu(world, AUDIO_CARD, GPU_VFIO_BOUND, "");
@@ -922,12 +897,9 @@ static void libvirt_lost_at_any_step_of_create_without_start_leaves_no_lie(void 
 
 static void a_machine_that_is_paused_as_it_starts_is_paused_and_can_end(void **state) {
         World *world = booted_scene();
-        Caller caller = { 0 };
 
         world->start_paused = true;
-        create_box(world, &caller);
-        world_run(world);
-        assert_done(&caller);
+        run_box(world);
         assert_int_equal(manager_machine(world->manager, "box")->state, MACHINE_PAUSED);
         world_end_domain(world, world_domain(world, "box"), DOMAIN_OFF_CRASHED);
         world_run(world);
@@ -958,9 +930,7 @@ static void delete_tells_of_a_card_that_did_not_come_back(void **state) {
         World *world = booted_scene();
         Caller caller = { 0 };
 
-        create_box(world, &caller);
-        world_run(world);
-        assert_done(&caller);
+        run_box(world);
         world_mark(world->no_return, AUDIO_CARD);
         manager_delete_machine(world->manager, "box", caller_done, &caller);
         world_run(world);
@@ -976,11 +946,8 @@ static void delete_tells_of_a_card_that_did_not_come_back(void **state) {
 
 static void a_fault_clears_by_itself_when_somebody_removes_its_cause(void **state) {
         World *world = booted_scene();
-        Caller caller = { 0 };
 
-        create_box(world, &caller);
-        world_run(world);
-        assert_done(&caller);
+        run_box(world);
         world_mark(world->no_return, AUDIO_CARD);
         world_end_domain(world, world_domain(world, "box"), DOMAIN_OFF_SHUTDOWN);
         world_run(world);
@@ -998,9 +965,7 @@ static void without_libvirt_a_card_of_a_machine_is_not_released(void **state) {
         World *world = booted_scene();
         Caller caller = { 0 };
 
-        create_box(world, &caller);
-        world_run(world);
-        assert_done(&caller);
+        run_box(world);
         world_kill_daemon(world);
         world->connected = false;
         world_boot(world);
@@ -1016,11 +981,8 @@ static void without_libvirt_a_card_of_a_machine_is_not_released(void **state) {
 
 static void a_card_that_cannot_be_looked_at_is_not_gone(void **state) {
         World *world = booted_scene();
-        Caller caller = { 0 };
 
-        create_box(world, &caller);
-        world_run(world);
-        assert_done(&caller);
+        run_box(world);
         world->fail_look = -EMFILE;
         world_uevent(world, AUDIO_CARD);
         assert_gpu(world, AUDIO_CARD, GPU_ATTACHED, "box");
@@ -1053,12 +1015,9 @@ static void a_check_while_a_card_vanishes_judges_what_is_left(void **state) {
 
 static void a_machine_that_is_renamed_elsewhere_follows(void **state) {
         World *world = booted_scene();
-        Caller caller = { 0 };
         WorldDomain *domain;
 
-        create_box(world, &caller);
-        world_run(world);
-        assert_done(&caller);
+        run_box(world);
         domain = world_domain(world, "box");
         world_end_domain(world, domain, DOMAIN_OFF_SHUTDOWN);
         world_run(world);
@@ -1073,11 +1032,8 @@ static void a_machine_that_is_renamed_elsewhere_follows(void **state) {
 
 static void a_qemu_that_dies_while_libvirt_is_away_gives_its_cards_back(void **state) {
         World *world = booted_scene();
-        Caller caller = { 0 };
 
-        create_box(world, &caller);
-        world_run(world);
-        assert_done(&caller);
+        run_box(world);
         world_set_connected(world, false);
         world_run(world);
         assert_gpu(world, AUDIO_CARD, GPU_ATTACHED, "box");
@@ -1094,12 +1050,9 @@ static void a_qemu_that_dies_while_libvirt_is_away_gives_its_cards_back(void **s
 
 static void libvirts_word_that_it_is_off_is_not_believed_while_qemu_lives(void **state) {
         World *world = booted_scene();
-        Caller caller = { 0 };
         WorldDomain *domain;
 
-        create_box(world, &caller);
-        world_run(world);
-        assert_done(&caller);
+        run_box(world);
         domain = world_domain(world, "box");
         domain->active = false; /* it gave up killing a QEMU that hangs in the kernel */
         domain->off_reason = DOMAIN_OFF_DESTROYED;
@@ -1118,9 +1071,7 @@ static void every_request_in_a_wrong_state_is_refused(void **state) {
         World *world = booted_scene();
         Caller caller = { 0 };
 
-        create_box(world, &caller);
-        world_run(world);
-        assert_done(&caller);
+        run_box(world);
         manager_start_machine(world->manager, "box", caller_done, &caller);
         assert_refused(&caller, REFUSAL_INVALID_STATE);
         create_box(world, &caller);
