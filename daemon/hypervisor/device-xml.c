@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define SERIAL_BYTES 20
+
 char *device_alias(DeviceKind kind, const char *id) {
         return g_strconcat(kind == DEVICE_DISK ? DEVICE_ALIAS_DISK : DEVICE_ALIAS_NIC, id, NULL);
 }
@@ -20,7 +22,10 @@ char *disk_target(unsigned index) {
 }
 
 void disk_write(Writer *writer, const char *path, bool block, ImageFormat format, bool read_only,
-                const char *target, const char *alias, bool boot) {
+                const char *target, const char *id, bool boot) {
+        g_autofree char *alias = id ? device_alias(DEVICE_DISK, id) : NULL;
+        g_autofree char *serial = id ? g_strndup(id, SERIAL_BYTES) : NULL;
+
         /* QEMU opens a block device and a file with different drivers and refuses the wrong one. */
         writer_open(writer, "disk", "type", block ? "block" : "file", "device", "disk", NULL);
         writer_leaf(writer, "driver", "name", "qemu", "type",
@@ -31,6 +36,8 @@ void disk_write(Writer *writer, const char *path, bool block, ImageFormat format
         writer_leaf(writer, "target", "dev", target, "bus", "virtio", NULL);
         if (read_only)
                 writer_leaf(writer, "readonly", NULL);
+        if (serial)
+                writer_text(writer, "serial", serial);
         if (boot)
                 writer_leaf(writer, "boot", "order", "1", NULL);
         if (alias)
@@ -38,7 +45,8 @@ void disk_write(Writer *writer, const char *path, bool block, ImageFormat format
         writer_close(writer);
 }
 
-static void nic_write(Writer *writer, const DeviceRequest *nic, const char *alias) {
+static void nic_write(Writer *writer, const DeviceRequest *nic) {
+        g_autofree char *alias = device_alias(DEVICE_NIC, nic->id);
         static const char *const types[] = {
                 [NIC_NETWORK] = "network",
                 [NIC_BRIDGE] = "bridge",
@@ -59,13 +67,11 @@ static void nic_write(Writer *writer, const DeviceRequest *nic, const char *alia
 }
 
 void device_write(Writer *writer, const DeviceRequest *device, const char *target) {
-        g_autofree char *alias = device_alias(device->kind, device->id);
-
         if (device->kind == DEVICE_DISK)
                 disk_write(writer, device->resolved, device->block, device->format,
-                           device->read_only, target, alias, false);
+                           device->read_only, target, device->id, false);
         else
-                nic_write(writer, device, alias);
+                nic_write(writer, device);
 }
 
 bool device_can_be_said(const DeviceRequest *device) {

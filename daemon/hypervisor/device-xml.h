@@ -16,10 +16,11 @@ char *device_alias(DeviceKind kind, const char *id);
  * New string (g_free()). */
 char *disk_target(unsigned index);
 
-/* Writes a disk that is the image at @path. @alias may be NULL; with @boot it is what the machine
- * boots from. */
+/* Writes a disk that is the image at @path. With @boot it is what the machine boots from, and @id
+ * is NULL; else the guest sees the id as the disk's serial number, as far as a virtio disk has room
+ * for it: 20 bytes (VIRTIO_BLK_ID_BYTES of the virtio specification). */
 void disk_write(Writer *writer, const char *path, bool block, ImageFormat format, bool read_only,
-                const char *target, const char *alias, bool boot);
+                const char *target, const char *id, bool boot);
 
 /* Writes @device, which has its id and, a disk, its resolved path. @target is a disk's, see
  * disk_target(); a NIC has none. */

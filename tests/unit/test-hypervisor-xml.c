@@ -268,7 +268,7 @@ static void test_ignition(void **state) {
 }
 
 static void test_devices(void **state) {
-        g_autoptr(DeviceRequest) block = disk("a", "/dev/x", IMAGE_RAW, true);
+        g_autoptr(DeviceRequest) block = disk("a_name_of_more_than_20", "/dev/x", IMAGE_RAW, true);
         g_autoptr(DeviceRequest) tap = nic("b", NIC_TAP, "tap0", "52:54:00:00:00:01");
         g_autoptr(DeviceRequest) bad = disk("c", "/x\x1b", IMAGE_RAW, false);
         g_autofree char *block_xml = NULL, *tap_xml = NULL, *bad_xml = NULL;
@@ -280,7 +280,8 @@ static void test_devices(void **state) {
                                        "  <backingStore/>\n"
                                        "  <target dev=\"vdq\" bus=\"virtio\"/>\n"
                                        "  <readonly/>\n"
-                                       "  <alias name=\"ua-disk-a\"/>\n"
+                                       "  <serial>a_name_of_more_than_</serial>\n"
+                                       "  <alias name=\"ua-disk-a_name_of_more_than_20\"/>\n"
                                        "</disk>\n");
         assert_int_equal(device_xml_write(tap, NULL, &tap_xml), 0);
         assert_string_equal(tap_xml, "<interface type=\"ethernet\">\n"

@@ -96,7 +96,7 @@ equal "the guest reads its Ignition text, byte for byte" "$(sha256sum < /run/lif
 
 # --- A disk and a NIC come and go ---
 
-check "the guest has its first disk, read-only" guest_has life " 2048 ro 1"
+check "the guest has its first disk, read-only" guest_has life "'first' 2048 ro 1"
 equal "and reads it" "$first" "$(ask life 'sha256sum < /dev/vda')"
 check "AttachDisk" machine life AttachDisk 'a{sv}' 2 id s second path s second.img
 wait_until "the guest has it" 30 guest_has life " 4096 ro 0"
