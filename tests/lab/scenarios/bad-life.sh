@@ -41,14 +41,13 @@ check "that GPU was not touched" gpu_is "$GPU_AUDIO" host-bound
 # ignition SIZE: so many bytes of good JSON with our mark in it.
 secret=anothersecretword
 ignition() {
-    printf '{"ignition":{"version":"3.3.0"},"passwd":"%s","long":"' $secret
-    head -c $(($1 - 70)) /dev/zero | tr '\0' x
-    printf '"}%*s' 2 ''
+    local begin='{"ignition":{"version":"3.3.0"},"passwd":"'$secret'","long":"' end='"}'
+    printf %s "$begin"
+    head -c $(($1 - ${#begin} - ${#end})) /dev/zero | tr '\0' x
+    printf %s "$end"
 }
-ignition 1048576 | head -c 1048576 > /run/full.ign
-size=$(stat -c %s /run/full.ign)
-{ cat /run/full.ign; head -c $((1048577 - size)) /dev/zero | tr '\0' ' '; } > /run/over.ign
-head -c 1048576 /run/over.ign > /run/full.ign
+ignition 1048576 > /run/full.ign
+ignition 1048577 > /run/over.ign
 refused_saying InvalidOption 'MiB' "Ignition of one byte more than 1 MiB" \
     vm1-create odd /run/over.ign start b false
 check "Ignition of exactly 1 MiB" vm1-create odd /run/full.ign start b false
