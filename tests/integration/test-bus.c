@@ -124,6 +124,7 @@ static void test_look_ups(void **state) {
                 { "GetGPU", "01:00.0 ", NULL, ERROR "InvalidAddress" },
                 { "GetGPU", "", NULL, ERROR "InvalidAddress" },
                 { "GetGPU", "0a:00.0", NULL, ERROR "NoSuchGPU" },
+                { "GetGPU", "0000:01:00.1", NULL, ERROR "NotAGPU" },
                 { "GetMachine", "vm-1", MACHINE, NULL },
                 { "GetMachine", "vm-2", NULL, ERROR "NoSuchMachine" },
                 { "GetMachine", "VM-1", NULL, ERROR "NoSuchMachine" },

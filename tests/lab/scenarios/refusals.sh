@@ -18,6 +18,7 @@ refused BootDisplay "the boot display" create box "$GPU_BOOT"
 refused NotAGPU "several GPUs of which one is none" create box "$GPU_AUDIO $GPU_VIRTIO $NIC"
 refused InvalidAddress "GetGPU of a malformed address" vm1 GetGPU s gpu0
 refused NoSuchGPU "GetGPU of an unknown address" vm1 GetGPU s 0000:ff:00.0
+refused NotAGPU "GetGPU of a card's companion" vm1 GetGPU s "$GPU_AUDIO_COMPANION"
 refused NoSuchMachine "GetMachine of an unknown name" vm1 GetMachine s nobody
 
 # --- Names and options ---
