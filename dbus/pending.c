@@ -87,16 +87,26 @@ static void pending_refuse(Pending *pending, const Refusal *refusal) {
         pending_free(pending);
 }
 
-void pending_done(void *userdata, const Refusal *refusal) {
-        g_autoptr(sd_bus_message) reply = NULL;
-        Pending *pending = userdata;
+/* Begins the answer: 1 and a new message, or a negative errno. 0: @refusal was the answer, and
+ * @pending is gone. */
+static int pending_open(Pending *pending, const Refusal *refusal, sd_bus_message **ret) {
         int r;
 
         if (refusal) {
                 pending_refuse(pending, refusal);
-                return;
+                return 0;
         }
-        r = sd_bus_message_new_method_return(pending->message, &reply);
+        r = sd_bus_message_new_method_return(pending->message, ret);
+        return r < 0 ? r : 1;
+}
+
+void pending_done(void *userdata, const Refusal *refusal) {
+        g_autoptr(sd_bus_message) reply = NULL;
+        Pending *pending = userdata;
+        int r = pending_open(pending, refusal, &reply);
+
+        if (r == 0)
+                return;
         if (r >= 0 && pending->path)
                 r = sd_bus_message_append(reply, "o", pending->path);
         pending_send(pending, reply, r);
@@ -131,9 +141,8 @@ static int append_findings(sd_bus_message *reply, const GPtrArray *findings, uid
 void pending_checked(void *userdata, const GPtrArray *findings) {
         g_autoptr(sd_bus_message) reply = NULL;
         Pending *pending = userdata;
-        int r;
+        int r = pending_open(pending, NULL, &reply);
 
-        r = sd_bus_message_new_method_return(pending->message, &reply);
         if (r >= 0)
                 r = append_findings(reply, findings, pending->uid);
         pending_send(pending, reply, r);
@@ -160,13 +169,10 @@ static int append_holders(sd_bus_message *reply, const GPtrArray *holders) {
 void pending_holders(void *userdata, const GPtrArray *holders, const Refusal *refusal) {
         g_autoptr(sd_bus_message) reply = NULL;
         Pending *pending = userdata;
-        int r;
+        int r = pending_open(pending, refusal, &reply);
 
-        if (refusal) {
-                pending_refuse(pending, refusal);
+        if (r == 0)
                 return;
-        }
-        r = sd_bus_message_new_method_return(pending->message, &reply);
         if (r >= 0)
                 r = append_holders(reply, holders);
         pending_send(pending, reply, r);
@@ -175,13 +181,10 @@ void pending_holders(void *userdata, const GPtrArray *holders, const Refusal *re
 /* Answers with one string. */
 static void pending_text(Pending *pending, const char *text, const Refusal *refusal) {
         g_autoptr(sd_bus_message) reply = NULL;
-        int r;
+        int r = pending_open(pending, refusal, &reply);
 
-        if (refusal) {
-                pending_refuse(pending, refusal);
+        if (r == 0)
                 return;
-        }
-        r = sd_bus_message_new_method_return(pending->message, &reply);
         if (r >= 0)
                 r = append_text(reply, text);
         pending_send(pending, reply, r);
@@ -200,13 +203,10 @@ void pending_console(void *userdata, int fd, const Refusal *refusal) {
         g_autofd G_GNUC_UNUSED int console = fd;
         g_autoptr(sd_bus_message) reply = NULL;
         Pending *pending = userdata;
-        int r;
+        int r = pending_open(pending, refusal, &reply);
 
-        if (refusal) {
-                pending_refuse(pending, refusal);
+        if (r == 0)
                 return;
-        }
-        r = sd_bus_message_new_method_return(pending->message, &reply);
         if (r >= 0)
                 r = sd_bus_message_append(reply, "h", console);
         pending_send(pending, reply, r);

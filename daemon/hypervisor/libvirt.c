@@ -302,7 +302,7 @@ static const ConnectorOps connector_ops = {
 
 static void op_facts(void *seam, HypervisorFacts *ret) {
         Libvirt *self = seam;
-        const LinkFacts *facts = self_link(self) ? link_facts(self_link(self)) : NULL;
+        const ConnectionFacts *facts = self_link(self) ? link_facts(self_link(self)) : NULL;
 
         *ret = (HypervisorFacts){
                 .tried = connector_has_tried(self->connector),

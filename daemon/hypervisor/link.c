@@ -54,7 +54,7 @@ struct Link {
         int events[_EVENT_MAX]; /* callback ids, -1 = none */
         int networks;           /* likewise */
         bool close_callback;
-        LinkFacts facts;
+        ConnectionFacts facts;
 
         char *uri;
         GMutex mutex;
@@ -334,7 +334,7 @@ void link_unref(Link *link) {
                 g_thread_unref(thread);
 }
 
-const LinkFacts *link_facts(const Link *link) {
+const ConnectionFacts *link_facts(const Link *link) {
         return &link->facts;
 }
 
@@ -439,7 +439,7 @@ void line_give_back(Line *line) {
         g_free(line);
 }
 
-const LinkFacts *line_facts(const Line *line) {
+const ConnectionFacts *line_facts(const Line *line) {
         return &line->link->facts;
 }
 

@@ -14,14 +14,14 @@ typedef struct Link Link;
 struct _virConnect;
 struct _virDomain;
 
-typedef struct LinkFacts {
+typedef struct ConnectionFacts {
         char *version;     /* "9.0.0 (QEMU 7.2.0)" */
         bool kvm;          /* domains may be of type kvm */
         bool uefi;         /* libvirt can choose UEFI firmware for them */
         bool test;         /* libvirt's own test driver: its domains are of type test */
         bool on_this_host; /* QEMU's processes are this host's, libvirt's files where it keeps them
                             */
-} LinkFacts;
+} ConnectionFacts;
 
 typedef enum LinkNews {
         LINK_LOST,
@@ -45,7 +45,7 @@ Link *link_ref(Link *link);
 void link_unref(Link *link);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Link, link_unref)
 
-const LinkFacts *link_facts(const Link *link);
+const ConnectionFacts *link_facts(const Link *link);
 
 /* Nobody waits any more for what is asked over this link: no line is opened from now on. Any
  * thread; does not block. */
@@ -73,7 +73,7 @@ Line *link_take_line(Link *link);
 void line_give_back(Line *line);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Line, line_give_back)
 
-const LinkFacts *line_facts(const Line *line);
+const ConnectionFacts *line_facts(const Line *line);
 struct _virConnect *line_connection(Line *line);
 
 /* The domain with @uuid (virDomainFree()). Blocks. NULL: *ret_missing says that there is none, else
