@@ -210,7 +210,7 @@ create() {
 }
 
 # refused ERROR DESCRIPTION COMMAND...: the command, one of those above, fails with
-# that error of ours and a whole sentence. busctl tells an error's name only in its
+# that error of ours and a remedy. busctl tells an error's name only in its
 # debugging output.
 refused() { refused_saying "$1" '' "${@:2}"; }
 
@@ -225,7 +225,8 @@ refused_saying() {
     fi
     name=$(sed -n 's/.*error-name=\([^ ]*\).*/\1/p' <<< "$output" | tail -n 1)
     message=$(sed -n 's/^Call failed: //p' <<< "$output")
-    if [[ $name == "org.feos.VM1.Error.$error" && $message == *.*.* && $message =~ $regex ]]; then
+    # What is wrong, and then the remedy, which may end with a command.
+    if [[ $name == "org.feos.VM1.Error.$error" && $message == *.\ [A-Z]* && $message =~ $regex ]]; then
         ok "$description: $error"
     else
         not_ok "$description: $error"
