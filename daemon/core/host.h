@@ -65,13 +65,24 @@ typedef enum NetdevKind {
         NETDEV_OTHER,
 } NetdevKind;
 
+#define FUNCTION_POWER_BYTES 16
+
+/* What lets a function be powered down, as sysfs words it. "" where it has no such attribute or
+ * where nobody knows, as in a record of the version that left them alone: then it stays as it is.
+ * What we have set meanwhile keeps the card awake; that costs power and no card. */
+typedef struct FunctionPower {
+        char d3cold_allowed[FUNCTION_POWER_BYTES]; /* "0" or "1" */
+        char control[FUNCTION_POWER_BYTES];        /* power/control: "on" or "auto" */
+} FunctionPower;
+
 /* Where one function came from, kept so that it can go back there. */
 typedef struct FunctionOrigin {
         PciAddress address;
         char driver[64];          /* "" = no driver */
         char driver_override[64]; /* "" = none was set */
-        bool known;               /* read by a helper before the function was touched. False: the
-                                   * driver is as it was last seen, the override nobody knows */
+        FunctionPower power;
+        bool known; /* read by a helper before the function was touched. False: the
+                     * driver is as it was last seen, the override nobody knows */
 } FunctionOrigin;
 
 /* The ledger's entry for one card. It is written before the card is touched and removed when the
@@ -80,8 +91,8 @@ typedef struct CardRecord {
         PciAddress card;
         GArray *origins;       /* FunctionOrigin; the GPU's own function first */
         char machine_uuid[37]; /* who it was taken for; "" = Bind, ahead of any machine */
-        bool return_to_host;   /* when that machine ends: to the host drivers, else stay on vfio-pci
-                                */
+        bool return_to_host;   /* when that machine ends: to where each function was, which may be
+                                * vfio-pci. Else it stays on vfio-pci, and ours, until a Release */
         bool any_host_driver;  /* an explicit Release of a card that somebody else had put on
                                 * vfio-pci: any host driver will do */
 } CardRecord;

@@ -1,20 +1,27 @@
-/* The handover helper: moves one card, in one direction, and exits. It is the only writer of /sys,
- * and a process of its own because such a write can hang in the kernel for ever, and then no signal
- * ends it. It decides nothing: the daemon says which functions, whither, and when to begin.
+/* The handover helper: moves one card, in one direction, and exits. It is the only writer of /sys
+ * (by handover-function.c), and a process of its own because such a write can hang in the kernel
+ * for ever, and then no signal ends it. It decides nothing: the daemon says which functions,
+ * whither, and when to begin.
  *
  *   feos-vm-handover bind|release STATE-DIR FUNCTION...
  *
- * FUNCTION is "0000:01:00.0=DRIVER,override=NAME", the driver and the driver_override to return to,
- * without the second when only the driver is known, or the address alone when any host driver will
- * do. The GPU comes first, then what travels with it. What is said to the daemon is written down in
- * handover.c; the daemon may be gone by then, which stops nothing that has begun.
+ * FUNCTION is "0000:01:00.0,D3COLD,CONTROL=DRIVER,override=NAME": d3cold_allowed, power/control,
+ * the driver and the driver_override to return to. The first two are left out when neither is
+ * known, and empty where one is not; the override is left out when only the driver is known, and
+ * from the
+ * "=" on when any host driver will do. The GPU comes first, then what travels with it. What is said
+ * to the daemon is written down in handover.c; the daemon may be gone by then, which stops nothing
+ * that has begun.
+ *
+ * While a card is not at home it is kept awake: one that was powered down may never come back
+ * (kata-containers#11708), and vfio-pci lets an idle one sleep.
  *
  * It takes a lock for each function first. The kernel lets go of it when this process is gone, and
  * not before, also if that is long after a SIGKILL and the end of the daemon that started us: so
  * two helpers are never at one function.
  *
  * It refuses to know new_id, remove and rescan. */
-#include "core/pci-address.h"
+#include "handover-function.h"
 
 #include "autoptr.h"
 
@@ -26,25 +33,20 @@
 #include <string.h>
 #include <sys/file.h>
 
-#define SYS_PCI  "/sys/bus/pci"
-#define VFIO_PCI "vfio-pci"
-
-#define RETRY_USEC         (100 * 1000)
-#define PROBE_TRIES        10 /* while a probe is accepted and no driver appears */
-#define PROBE_TRIES_LOCKED 50 /* while a probe is refused because VFIO still owns the group */
-
-#define NAME_BYTES 64
+#define RETRY_USEC (100 * 1000)
 
 typedef struct Function {
         char address[PCI_ADDRESS_BUFFER];
         bool known; /* the driver below is the one to return to; else any host driver is right */
         bool override_known;
-        char driver[NAME_BYTES];
-        char override[NAME_BYTES];
+        char driver[FUNCTION_NAME_BYTES];
+        char override[FUNCTION_NAME_BYTES];
+        FunctionPower power; /* to return to */
 
-        bool away;              /* is not where it belongs, and can be brought there */
-        char group[NAME_BYTES]; /* the IOMMU group once it was asked for, "" = none */
-        int group_fd;           /* -1 = is not held by this function */
+        bool home;                       /* is where it belongs */
+        bool leaving;                    /* is on its way there */
+        char group[FUNCTION_NAME_BYTES]; /* the IOMMU group once it was asked for, "" = none */
+        int group_fd;                    /* -1 = is not held by this function */
 } Function;
 
 /* Why the exit status will not be 0, told at the end, when all that could be done is done: the
@@ -94,147 +96,55 @@ static void lost(const char *format, ...) {
         failure_is_loss = true;
 }
 
-static char *device_path(const Function *function, const char *attribute) {
-        return g_strdup_printf(SYS_PCI "/devices/%s/%s", function->address, attribute);
-}
-
-/* Writes the whole of @value at once. 0 or a negative errno, of which the journal is told. */
-static int value_write(const char *path, const char *value) {
-        g_autofd int fd = open(path, O_WRONLY | O_CLOEXEC);
-        ssize_t n;
-        int r;
-
-        if (fd < 0) {
-                r = -errno;
-        } else {
-                do
-                        n = write(fd, value, strlen(value));
-                while (n < 0 && errno == EINTR);
-                r = n < 0 ? -errno : (size_t)n == strlen(value) ? 0 : -EIO;
-        }
-
-        if (r < 0)
-                fprintf(stderr, "%s: %s\n", path, g_strerror(-r));
-        return r;
-}
-
-/* The name of the driver that is bound, "" for none. */
-static const char *driver_read(const Function *function, char ret[static NAME_BYTES]) {
-        char target[4096];
-        g_autofree char *path = device_path(function, "driver");
-        g_autofree char *name = NULL;
-        ssize_t n = readlink(path, target, sizeof target - 1);
-
-        ret[0] = '\0';
-        if (n < 0)
-                return ret;
-
-        target[n] = '\0';
-        name = g_path_get_basename(target);
-        g_strlcpy(ret, name, NAME_BYTES);
-        return ret;
-}
-
-/* A new string, "" when no override is set; NULL when it cannot be read. */
-static char *override_read(const Function *function) {
-        g_autofree char *path = device_path(function, "driver_override");
-        g_autofree char *text = NULL;
-
-        if (!g_file_get_contents(path, &text, NULL, NULL))
-                return NULL;
-
-        g_strchomp(text);
-        if (strcmp(text, "(null)") == 0)
-                text[0] = '\0';
-        return g_steal_pointer(&text);
-}
-
-static int override_write(const Function *function, const char *name) {
-        g_autofree char *path = device_path(function, "driver_override");
-        g_autofree char *value = g_strconcat(name, "\n", NULL);
-
-        return value_write(path, value);
-}
-
-/* Asks @driver, and no other, to let go. That it does not have the function any more is fine. */
-static int driver_unbind(const Function *function, const char *driver) {
-        g_autofree char *path = g_strdup_printf(SYS_PCI "/drivers/%s/unbind", driver);
-        int r = value_write(path, function->address);
-
-        return r == -ENODEV || r == -ENOENT ? 0 : r;
-}
-
-/* Has the kernel look for a driver until @wanted is bound; NULL: any host driver, or none where
- * none fits. A write that succeeds proves nothing, so the link is asked. While VFIO's hold on the
- * group is just being let go the probe is refused with EBUSY or EINVAL (drivers/base/dd.c,
- * drivers/iommu/iommu.c). */
-static bool driver_probe(const Function *function, const char *wanted) {
-        unsigned tries = 0, tries_locked = 0;
-
-        for (;;) {
-                char driver[NAME_BYTES];
-                int r = value_write(SYS_PCI "/drivers_probe", function->address);
-
-                driver_read(function, driver);
-                if (driver[0])
-                        return wanted ? strcmp(driver, wanted) == 0 : strcmp(driver, VFIO_PCI) != 0;
-                if (r == 0 && !wanted)
-                        return true;
-
-                if (r == 0) {
-                        if (++tries >= PROBE_TRIES)
-                                return false;
-                } else if ((r != -EBUSY && r != -EINVAL) || ++tries_locked >= PROBE_TRIES_LOCKED)
-                        return false;
-                g_usleep(RETRY_USEC);
-        }
-}
-
-/* A device that has fallen off the bus reads as all ones (drivers/pci, PCI_ERROR_RESPONSE). */
 static bool function_answers(const Function *function) {
-        g_autofree char *path = device_path(function, "config");
-        g_autofd int fd = open(path, O_RDONLY | O_CLOEXEC);
-        unsigned char id[4] = { 0 };
-
-        if (fd < 0) {
+        switch (function_ask(function->address)) {
+        case FUNCTION_ANSWERS:
+                return true;
+        case FUNCTION_SILENT:
+                lost("The device %s does not answer any more.", function->address);
+                return false;
+        default:
                 lost("The device %s is gone from the bus.", function->address);
                 return false;
         }
-        if (pread(fd, id, sizeof id, 0) == (ssize_t)sizeof id && (id[0] & id[1]) == 0xff &&
-            (id[2] & id[3]) == 0xff) {
-                lost("The device %s does not answer any more.", function->address);
-                return false;
-        }
-        return true;
 }
 
-static bool function_bind(const Function *function) {
-        char driver[NAME_BYTES];
-
-        if (strcmp(driver_read(function, driver), VFIO_PCI) == 0)
+static bool power_hold(const Function *function) {
+        say("step The device %s has not woken up", function->address);
+        if (function_power_hold(function->address) == 0)
                 return true;
-        if (!function_answers(function))
+        failed("The kernel refused to keep %s awake.", function->address);
+        return false;
+}
+
+/* Awake it is before its driver lets go, and again once vfio-pci has allowed it to sleep. */
+static bool function_bind(const Function *function) {
+        char driver[FUNCTION_NAME_BYTES];
+
+        if (strcmp(function_driver_read(function->address, driver), VFIO_PCI) == 0)
+                return power_hold(function);
+        if (!function_answers(function) || !power_hold(function))
                 return false;
 
         say("step The kernel has not let %s be set aside for " VFIO_PCI, function->address);
-        if (override_write(function, VFIO_PCI) < 0) {
+        if (function_override_write(function->address, VFIO_PCI) < 0) {
                 failed("The kernel refused to set %s aside for " VFIO_PCI ".", function->address);
                 return false;
         }
 
         if (driver[0]) {
                 say("step The driver %s has not let go of %s", driver, function->address);
-                if (driver_unbind(function, driver) < 0) {
+                if (function_driver_unbind(function->address, driver) < 0) {
                         failed("The driver %s refused to let go of %s.", driver, function->address);
                         return false;
                 }
         }
 
         say("step The driver " VFIO_PCI " has not taken %s", function->address);
-        if (driver_probe(function, VFIO_PCI))
-                return true;
+        if (function_driver_probe(function->address, VFIO_PCI))
+                return power_hold(function);
 
-        if (driver_read(function, driver)[0])
+        if (function_driver_read(function->address, driver)[0])
                 failed("The driver %s took %s before " VFIO_PCI " could.", driver,
                        function->address);
         else
@@ -252,9 +162,9 @@ static bool bind_all(Function *functions, size_t count) {
 /* Whether the function is where it belongs: where it was, or with any host driver, for only
  * vfio-pci is ours to take it from. */
 static bool function_is_home(const Function *function) {
-        char driver[NAME_BYTES];
+        char driver[FUNCTION_NAME_BYTES];
 
-        driver_read(function, driver);
+        function_driver_read(function->address, driver);
         if (driver[0] && strcmp(driver, VFIO_PCI) != 0)
                 return true;
         return function->known && strcmp(driver, function->driver) == 0;
@@ -276,17 +186,11 @@ static int group_open(const char *group) {
  * (drivers/vfio/vfio_main.c, vfio_unregister_group_dev(); group.c, vfio_device_remove_group()). */
 static bool group_hold(Function *functions, size_t index) {
         Function *function = &functions[index];
-        char target[4096];
-        g_autofree char *path = device_path(function, "iommu_group");
-        g_autofree char *group = NULL;
-        ssize_t n = readlink(path, target, sizeof target - 1);
+        const char *group = function_group_read(function->address, function->group);
         int r;
 
-        if (n < 0)
+        if (!group[0])
                 return true;
-        target[n] = '\0';
-        group = g_path_get_basename(target);
-        g_strlcpy(function->group, group, sizeof function->group);
         for (size_t i = 0; i < index; i++)
                 if (strcmp(functions[i].group, function->group) == 0)
                         return true;
@@ -315,7 +219,7 @@ static void groups_let_go(Function *functions, size_t count) {
 
 static void override_restore(const Function *function) {
         say("step The kernel has not let the driver_override of %s be put back", function->address);
-        if (override_write(function, function->override) < 0)
+        if (function_override_write(function->address, function->override) < 0)
                 failed("The kernel refused to put the driver_override of %s back.",
                        function->address);
 }
@@ -328,78 +232,96 @@ static const char *driver_wanted(const Function *function) {
 /* The first half of the way back. The driver to return to is set as the override while the kernel
  * looks for one: of several that fit, such as nvidia and nouveau, it would take the first. */
 static bool function_leave(const Function *function) {
-        char driver[NAME_BYTES];
+        char driver[FUNCTION_NAME_BYTES];
 
         say("step The kernel has not let %s be set aside for its host driver", function->address);
-        if (override_write(function, driver_wanted(function) ?: "") < 0) {
+        if (function_override_write(function->address, driver_wanted(function) ?: "") < 0) {
                 failed("The kernel refused to set %s aside for its host driver.",
                        function->address);
                 return false;
         }
 
-        if (!driver_read(function, driver)[0])
+        if (!function_driver_read(function->address, driver)[0])
                 return true;
         say("step The driver %s has not let go of %s", driver, function->address);
-        if (driver_unbind(function, driver) == 0)
+        if (function_driver_unbind(function->address, driver) == 0)
                 return true;
         failed("The driver %s refused to let go of %s.", driver, function->address);
         return false;
 }
 
-/* The second half. */
-static void function_arrive(const Function *function) {
+/* The second half. Whether it has come home. */
+static bool function_arrive(const Function *function) {
         const char *wanted = driver_wanted(function);
+        bool home = true;
 
         if (wanted || !function->known) {
                 g_autofree char *who = wanted ? g_strdup_printf("The driver %s has not", wanted)
                                               : g_strdup("No host driver has");
 
                 say("step %s taken %s back", who, function->address);
-                if (!driver_probe(function, wanted))
+                home = function_driver_probe(function->address, wanted);
+                if (!home)
                         failed("%s taken %s back.", who, function->address);
         }
         override_restore(function);
+        return home;
+}
+
+/* Drivers set their own at the probe, vfio-pci too, so this comes after the last one. */
+static void power_restore(const Function *function) {
+        say("step The kernel has not let the power settings of %s be put back", function->address);
+        if (function_power_restore(function->address, &function->power) < 0)
+                failed("The kernel refused to put the power settings of %s back.",
+                       function->address);
 }
 
 /* One function that cannot go home keeps no other from it; one that does not answer stays where it
- * is. At the end every function is asked, those too that were home all the time: a dead card on its
- * host driver is not one that has been given back. */
+ * is, and one that is not home yet stays awake. At the end every function is asked, those too that
+ * were home all the time: a dead card on its host driver is not one that has been given back. */
 static bool release_all(Function *functions, size_t count) {
-        for (size_t i = 0; i < count; i++) {
-                functions[i].group_fd = -1;
-                functions[i].away = !function_is_home(&functions[i]);
-        }
         for (size_t i = 0; i < count; i++)
-                if (functions[i].away && !group_hold(functions, i))
+                functions[i].home = function_is_home(&functions[i]);
+        for (size_t i = 0; i < count; i++)
+                if (!functions[i].home && !group_hold(functions, i))
                         return false;
 
         for (size_t i = count; i-- > 0;) {
                 Function *function = &functions[i];
 
-                if (function->away)
-                        function->away = function_answers(function) && function_leave(function);
+                if (!function->home)
+                        function->leaving = function_answers(function) && function_leave(function);
                 else if (function->override_known)
                         override_restore(function);
         }
         /* A driver is not let near a group that somebody may use as its owner. */
         groups_let_go(functions, count);
         for (size_t i = count; i-- > 0;)
-                if (functions[i].away)
-                        function_arrive(&functions[i]);
+                if (functions[i].leaving)
+                        functions[i].home = function_arrive(&functions[i]);
 
         for (size_t i = 0; i < count; i++)
-                (void)function_answers(&functions[i]);
+                if (function_answers(&functions[i]) && functions[i].home)
+                        power_restore(&functions[i]);
         return !failure;
 }
 
-/* Reads "ADDRESS[=DRIVER[,override=NAME]]". */
+/* Reads "ADDRESS[,D3COLD,CONTROL][=DRIVER[,override=NAME]]". */
 static bool function_parse(const char *text, Function *ret) {
         g_auto(GStrv) parts = g_strsplit(text, "=", 2);
+        g_auto(GStrv) words = g_strsplit(parts[0] ?: "", ",", -1);
+        guint n = g_strv_length(words);
+        FunctionPower *power = &ret->power;
         PciAddress address;
         char *override;
 
-        *ret = (Function){ 0 };
-        if (!parts[0] || !pci_address_parse(parts[0], &address))
+        *ret = (Function){ .group_fd = -1 };
+        if ((n != 1 && n != 3) || !pci_address_parse(words[0], &address))
+                return false;
+        if (n == 3 &&
+            (g_strlcpy(power->d3cold_allowed, words[1], sizeof power->d3cold_allowed) >=
+                     sizeof power->d3cold_allowed ||
+             g_strlcpy(power->control, words[2], sizeof power->control) >= sizeof power->control))
                 return false;
         pci_address_print(address, ret->address);
         if (!parts[1])
@@ -413,8 +335,8 @@ static bool function_parse(const char *text, Function *ret) {
                 override += strlen(",override=");
         }
         return !strchr(parts[1], '/') &&
-               g_strlcpy(ret->driver, parts[1], NAME_BYTES) < NAME_BYTES &&
-               g_strlcpy(ret->override, override ?: "", NAME_BYTES) < NAME_BYTES;
+               g_strlcpy(ret->driver, parts[1], FUNCTION_NAME_BYTES) < FUNCTION_NAME_BYTES &&
+               g_strlcpy(ret->override, override ?: "", FUNCTION_NAME_BYTES) < FUNCTION_NAME_BYTES;
 }
 
 static int address_compare(gconstpointer a, gconstpointer b) {
@@ -453,17 +375,20 @@ static bool origins_tell(const Function *functions, size_t count) {
         for (size_t i = 0; i < count; i++) {
                 g_autofree char *override = NULL;
                 g_autofree char *escaped = NULL;
-                char driver[NAME_BYTES];
+                char driver[FUNCTION_NAME_BYTES];
+                FunctionPower power;
 
                 say("step The kernel has not told where %s stands", functions[i].address);
-                override = override_read(&functions[i]);
+                override = function_override_read(functions[i].address);
                 if (!override) {
                         lost("The device %s is gone from the bus.", functions[i].address);
                         return false;
                 }
                 escaped = g_strescape(override, NULL);
-                say("origin %s\t%s\t%s", functions[i].address, driver_read(&functions[i], driver),
-                    escaped);
+                function_power_read(functions[i].address, &power);
+                say("origin %s\t%s\t%s\t%s\t%s", functions[i].address,
+                    function_driver_read(functions[i].address, driver), escaped,
+                    power.d3cold_allowed, power.control);
         }
         return true;
 }

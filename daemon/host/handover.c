@@ -5,7 +5,8 @@
  *
  *   helper                                daemon
  *   step TEXT                             keeps it: how the overdue message begins
- *   origin ADDRESS DRIVER OVERRIDE        collects
+ *   origin ADDRESS DRIVER OVERRIDE        collects; "" for what is not there
+ *          D3COLD CONTROL
  *   ready                                 records the origins, then sends "go"; or closes
  *   failed TEXT | lost TEXT               keeps it: why the exit status is not 0, told once and
  * last
@@ -102,19 +103,24 @@ bool handovers_running(const Handovers *handovers, PciAddress card) {
         return false;
 }
 
-/* An empty word is no name; anything longer than a name may be cannot be kept. */
-static bool name_take(const char *word, char ret[static 64]) {
-        g_autofree char *name = g_strcompress(word);
+/* An empty word is none; anything longer than @size cannot be kept. */
+static bool word_take(const char *word, char *ret, size_t size) {
+        g_autofree char *text = g_strcompress(word);
 
-        return g_strlcpy(ret, name, 64) < 64;
+        return g_strlcpy(ret, text, size) < size;
 }
 
 static void origin_take(Handover *handover, const char *text) {
         g_auto(GStrv) words = g_strsplit(text, "\t", -1);
         FunctionOrigin origin = { .known = true };
 
-        if (g_strv_length(words) == 3 && pci_address_parse(words[0], &origin.address) &&
-            name_take(words[1], origin.driver) && name_take(words[2], origin.driver_override))
+        FunctionPower *power = &origin.power;
+
+        if (g_strv_length(words) == 5 && pci_address_parse(words[0], &origin.address) &&
+            word_take(words[1], origin.driver, sizeof origin.driver) &&
+            word_take(words[2], origin.driver_override, sizeof origin.driver_override) &&
+            word_take(words[3], power->d3cold_allowed, sizeof power->d3cold_allowed) &&
+            word_take(words[4], power->control, sizeof power->control))
                 g_array_append_val(handover->origins, origin);
         else
                 sd_journal_print(LOG_ERR,
@@ -259,17 +265,29 @@ static bool origin_is_open(const FunctionOrigin *origin, const CardRecord *recor
                (origin_is_vfio(origin) || (!origin->known && !origin->driver[0]));
 }
 
-/* "0000:01:00.0" where any host driver is right, else "0000:01:00.0=DRIVER,override=NAME", without
- * the override where no helper has read it. */
+/* ",1,auto", or nothing where neither is known. What power/control was on vfio-pci says nothing of
+ * a host driver, which sets its own. */
+static char *power_print(const FunctionOrigin *origin, const CardRecord *record) {
+        const FunctionPower *power = &origin->power;
+        const char *control = origin_is_open(origin, record) ? "" : power->control;
+
+        if (!power->d3cold_allowed[0] && !control[0])
+                return g_strdup("");
+        return g_strdup_printf(",%s,%s", power->d3cold_allowed, control);
+}
+
+/* "0000:01:00.0,1,auto" where any host driver is right, else
+ * "0000:01:00.0,1,auto=DRIVER,override=NAME", without the override where no helper has read it. */
 static char *function_print(const FunctionOrigin *origin, const CardRecord *record) {
+        g_autofree char *power = power_print(origin, record);
         char address[PCI_ADDRESS_BUFFER];
 
         pci_address_print(origin->address, address);
         if (origin_is_open(origin, record))
-                return g_strdup(address);
+                return g_strconcat(address, power, NULL);
         if (!origin->known)
-                return g_strdup_printf("%s=%s", address, origin->driver);
-        return g_strdup_printf("%s=%s,override=%s", address, origin->driver,
+                return g_strdup_printf("%s%s=%s", address, power, origin->driver);
+        return g_strdup_printf("%s%s=%s,override=%s", address, power, origin->driver,
                                origin->driver_override);
 }
 

@@ -80,6 +80,8 @@ static char *record_print(const CardRecord *record) {
                 g_key_file_set_boolean(file, text, "Known", origin->known);
                 g_key_file_set_string(file, text, "Driver", origin->driver);
                 g_key_file_set_string(file, text, "DriverOverride", origin->driver_override);
+                g_key_file_set_string(file, text, "D3coldAllowed", origin->power.d3cold_allowed);
+                g_key_file_set_string(file, text, "PowerControl", origin->power.control);
         }
         functions = g_strv_builder_end(builder);
         g_key_file_set_string_list(file, "Card", "Functions", (const char *const *)functions,
@@ -98,6 +100,14 @@ static bool string_take(GKeyFile *file, const char *group, const char *key, char
         return value && g_strlcpy(ret, value, size) < size;
 }
 
+/* One that records had not always: "" where it is missing. */
+static bool string_take_new(GKeyFile *file, const char *group, const char *key, char *ret,
+                            size_t size) {
+        ret[0] = '\0';
+        return !g_key_file_has_key(file, group, key, NULL) ||
+               string_take(file, group, key, ret, size);
+}
+
 static bool boolean_take(GKeyFile *file, const char *group, const char *key, bool *ret) {
         g_autoptr(GError) error = NULL;
 
@@ -113,12 +123,17 @@ static bool origins_parse(GKeyFile *file, GArray *origins) {
 
         for (char **name = functions; *name; name++) {
                 FunctionOrigin origin = { 0 };
+                FunctionPower *power = &origin.power;
 
                 if (!pci_address_parse(*name, &origin.address) ||
                     !boolean_take(file, *name, "Known", &origin.known) ||
                     !string_take(file, *name, "Driver", origin.driver, sizeof origin.driver) ||
                     !string_take(file, *name, "DriverOverride", origin.driver_override,
-                                 sizeof origin.driver_override))
+                                 sizeof origin.driver_override) ||
+                    !string_take_new(file, *name, "D3coldAllowed", power->d3cold_allowed,
+                                     sizeof power->d3cold_allowed) ||
+                    !string_take_new(file, *name, "PowerControl", power->control,
+                                     sizeof power->control))
                         return false;
                 g_array_append_val(origins, origin);
         }

@@ -18,9 +18,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define ORIGINS                                                       \
-        "printf 'origin 0000:01:00.0\\tnvidia\\tsome\\\\tthing\\n'\n" \
-        "printf 'origin 0000:01:00.1\\t\\t\\n'\n"
+#define ORIGINS                                                                  \
+        "printf 'origin 0000:01:00.0\\tnvidia\\tsome\\\\tthing\\t1\\tauto\\n'\n" \
+        "printf 'origin 0000:01:00.1\\t\\t\\t\\t\\n'\n"
 #define GO   "read answer && [ \"$answer\" = go ] || exit 3\n"
 #define HANG "read nothing < \"$0.fifo\"\n"
 
@@ -51,6 +51,10 @@ static int on_origins(void *userdata, PciAddress card, const GArray *origins) {
         assert_string_equal(g_array_index(origins, FunctionOrigin, 0).driver_override,
                             "some\tthing");
         assert_true(g_array_index(origins, FunctionOrigin, 0).known);
+        assert_string_equal(g_array_index(origins, FunctionOrigin, 0).power.d3cold_allowed, "1");
+        assert_string_equal(g_array_index(origins, FunctionOrigin, 0).power.control, "auto");
+        assert_string_equal(g_array_index(origins, FunctionOrigin, 1).power.d3cold_allowed, "");
+        assert_string_equal(g_array_index(origins, FunctionOrigin, 1).power.control, "");
         assert_string_equal(g_array_index(origins, FunctionOrigin, 1).driver, "");
         return fixture->origins_result;
 }
@@ -225,6 +229,19 @@ static void test_where_to(void **state) {
                   { .driver = "", .known = true },
                   true,
                   "0000:01:00.0 0000:01:00.1=,override=\n" },
+                { { .driver = "nvidia", .power = { "1", "auto" }, .known = true },
+                  { .driver = "vfio-pci", .power = { "0", "on" }, .known = false },
+                  false,
+                  "0000:01:00.0,1,auto=nvidia,override= 0000:01:00.1,0,on=vfio-pci\n" },
+                { { .driver = "nvidia", .power = { "", "on" }, .known = true },
+                  { .driver = "vfio-pci", .power = { "1", "" }, .known = true },
+                  false,
+                  "0000:01:00.0,,on=nvidia,override= 0000:01:00.1,1,=vfio-pci,override=\n" },
+                /* What vfio-pci has set is not for a host driver. */
+                { { .driver = "vfio-pci", .power = { "1", "auto" }, .known = true },
+                  { .driver = "vfio-pci", .power = { "", "auto" }, .known = true },
+                  true,
+                  "0000:01:00.0,1, 0000:01:00.1\n" },
         };
         Fixture *fixture = *state;
         g_autofree char *path = g_strconcat(fixture->program, ".arguments", NULL);
@@ -281,7 +298,7 @@ static void test_origins_missing(void **state) {
         Fixture *fixture = *state;
 
         start(fixture, HANDOVER_TO_VFIO,
-              "printf 'origin 0000:01:00.0\\tnvidia\\t\\n'\n"
+              "printf 'origin 0000:01:00.0\\tnvidia\\t\\t\\t\\n'\n"
               "echo ready\n" GO "echo 'failed I went on.'\n");
         run_until(fixture, 1);
         assert_outcome(fixture, 0, HANDOVER_FAILED,

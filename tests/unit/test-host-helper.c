@@ -35,6 +35,7 @@ int handover_main(int argc, char *argv[]);
 #define g_usleep  kernel_wait
 #define main      handover_main
 #include "host/feos-vm-handover.c"
+#include "host/handover-function.c"
 #undef open
 #undef write
 #undef read
@@ -53,6 +54,7 @@ typedef struct Card {
         const char *native; /* who takes it without an override, "" = nobody */
         bool keeps;         /* its driver does not let go */
         bool shunned;       /* nobody takes it */
+        bool refuses;       /* its power settings cannot be written */
 } Card;
 
 static struct Kernel {
@@ -103,11 +105,42 @@ static char *driver_get(const Card *card) {
         return target ? g_path_get_basename(target) : g_strdup("");
 }
 
-static void override_set(const Card *card, const char *text) {
-        g_autofree char *path = card_path(card, "driver_override");
+static void attribute_set(const Card *card, const char *attribute, const char *text) {
+        g_autofree char *path = card_path(card, attribute);
+        g_autofree char *folder = g_path_get_dirname(path);
         g_autofree char *line = g_strconcat(text, "\n", NULL);
 
+        assert_return_code(g_mkdir_with_parents(folder, 0755), errno);
         assert_true(g_file_set_contents(path, line, -1, NULL));
+}
+
+static void override_set(const Card *card, const char *text) {
+        attribute_set(card, "driver_override", text);
+}
+
+/* Without it a function has no such attributes. */
+static void power_set(size_t index, const char *d3cold_allowed, const char *control) {
+        attribute_set(&kernel.cards[index], "d3cold_allowed", d3cold_allowed);
+        attribute_set(&kernel.cards[index], "power/control", control);
+}
+
+static void assert_power(size_t index, const char *d3cold_allowed, const char *control) {
+        g_autofree char *d3cold = file_text(&kernel.cards[index], "d3cold_allowed");
+        g_autofree char *set = file_text(&kernel.cards[index], "power/control");
+
+        assert_string_equal(d3cold, d3cold_allowed);
+        assert_string_equal(set, control);
+}
+
+static bool has_power(const Card *card) {
+        g_autofree char *path = card_path(card, "power/control");
+
+        return g_file_test(path, G_FILE_TEST_EXISTS);
+}
+
+static void assert_awake(size_t index) {
+        if (has_power(&kernel.cards[index]))
+                assert_power(index, "0", "on");
 }
 
 /* Its first word is all ones. */
@@ -115,6 +148,12 @@ static void card_die(const Card *card) {
         g_autofree char *path = card_path(card, "config");
 
         assert_true(g_file_set_contents(path, "\xff\xff\xff\xff\xff\xff\xff\xff", 8, NULL));
+}
+
+static bool card_is_dead(const Card *card) {
+        g_autofree char *text = file_text(card, "config");
+
+        return g_str_has_prefix(text, "\xff\xff\xff\xff");
 }
 
 static bool group_is_held(void) {
@@ -149,6 +188,7 @@ static ssize_t unbind(const Card *card, const char *driver) {
                 errno = card->keeps ? EPERM : ENODEV;
                 return -1;
         }
+        assert_awake((size_t)(card - kernel.cards));
         driver_set(card, "");
         return 0;
 }
@@ -158,8 +198,12 @@ static void probe(const Card *card) {
 
         g_string_append_printf(kernel.did, "probe %s; ", card->address + 11);
         assert_false(group_is_held());
-        if (!card->shunned)
-                driver_set(card, *override ? override : card->native);
+        if (card->shunned)
+                return;
+        driver_set(card, *override ? override : card->native);
+        /* What drivers do that can put their device to sleep, and vfio-pci can. */
+        if (has_power(card))
+                attribute_set(card, "power/control", "auto");
 }
 
 static const Card *card_find(const char *text) {
@@ -190,6 +234,16 @@ static ssize_t kernel_write(int fd, const void *data, size_t size) {
                 g_strchomp(text);
                 g_string_append_printf(kernel.did, "override %s %s; ", card->address + 11, text);
                 override_set(card, text);
+        } else if (strcmp(name, "d3cold_allowed") == 0 || strcmp(name, "control") == 0) {
+                const Card *card = card_find(folder);
+
+                g_string_append_printf(kernel.did, "%s %s %s; ", name, card->address + 11, text);
+                assert_false(card_is_dead(card));
+                if (card->refuses) {
+                        errno = EIO;
+                        return -1;
+                }
+                attribute_set(card, *name == 'c' ? "power/control" : name, text);
         } else if (strcmp(name, "unbind") == 0) {
                 g_autofree char *driver = g_path_get_basename(folder);
 
@@ -333,9 +387,9 @@ static void test_bind(void **state) {
         override_set(&kernel.cards[1], "some\tthing");
         helper_run("bind", GPU "=nvidia,override=", AUDIO "=,override=", NULL);
         assert_non_null(strstr(kernel.said->str,
-                               "origin " GPU "\tnvidia\t\n"
+                               "origin " GPU "\tnvidia\t\t\t\n"
                                "step The kernel has not told where " AUDIO " stands\n"
-                               "origin " AUDIO "\t\tsome\\tthing\n"
+                               "origin " AUDIO "\t\tsome\\tthing\t\t\n"
                                "ready\n"));
         assert_string_equal(kernel.did->str, "override 0 vfio-pci; unbind 0 nvidia; probe 0; "
                                              "override 1 vfio-pci; probe 1; ");
@@ -478,6 +532,132 @@ static void test_lost_before_failed(void **state) {
                    "lost The device " AUDIO " does not answer any more.");
 }
 
+/* Every function is awake before its driver lets go (the kernel above looks), and again when
+ * vfio-pci has let it sleep. */
+static void test_bind_keeps_awake(void **state) {
+        put("nvidia", "snd_hda_intel", "");
+        power_set(0, "1", "auto");
+        power_set(1, "0", "on");
+        helper_run("bind", GPU, AUDIO, NULL);
+        assert_non_null(strstr(kernel.said->str, "origin " GPU "\tnvidia\t\t1\tauto\n"));
+        assert_non_null(strstr(kernel.said->str, "origin " AUDIO "\tsnd_hda_intel\t\t0\ton\n"));
+        assert_string_equal(kernel.did->str,
+                            "d3cold_allowed 0 0; control 0 on; "
+                            "override 0 vfio-pci; unbind 0 nvidia; probe 0; "
+                            "d3cold_allowed 0 0; control 0 on; "
+                            "d3cold_allowed 1 0; control 1 on; "
+                            "override 1 vfio-pci; unbind 1 snd_hda_intel; probe 1; "
+                            "d3cold_allowed 1 0; control 1 on; ");
+        assert_awake(0);
+        assert_awake(1);
+}
+
+/* So is a card that was on vfio-pci before. */
+static void test_bind_is_there_keeps_awake(void **state) {
+        put(VFIO_PCI, VFIO_PCI, "mine");
+        power_set(0, "1", "auto");
+        power_set(1, "1", "auto");
+        helper_run("bind", GPU, AUDIO, NULL);
+        assert_string_equal(kernel.did->str, "d3cold_allowed 0 0; control 0 on; "
+                                             "d3cold_allowed 1 0; control 1 on; ");
+        assert_awake(0);
+        assert_awake(1);
+}
+
+static void test_bind_cannot_keep_awake(void **state) {
+        put("nvidia", "snd_hda_intel", "");
+        power_set(0, "1", "auto");
+        kernel.cards[0].refuses = true;
+        helper_run("bind", GPU, AUDIO, "failed The kernel refused to keep " GPU " awake.");
+        assert_stands(0, "nvidia", "");
+        assert_stands(1, "snd_hda_intel", "");
+}
+
+/* What was set before is put back, after every probe, and what is not known is left alone. */
+static void test_release_restores_power(void **state) {
+        static const struct {
+                const char *gpu, *audio;
+                const char *gpu_power[2], *audio_power[2]; /* afterwards */
+        } cases[] = {
+                { GPU ",1,on=nvidia,override=",
+                  AUDIO ",0,auto=snd_hda_intel,override=",
+                  { "1", "on" },
+                  { "0", "auto" } },
+                { GPU ",1,auto=nvidia",
+                  AUDIO ",1,on=snd_hda_intel",
+                  { "1", "auto" },
+                  { "1", "on" } },
+                /* Any host driver, which sets its own. */
+                { GPU ",1,", AUDIO ",1,", { "1", "auto" }, { "1", "auto" } },
+                { GPU, AUDIO, { "0", "auto" }, { "0", "auto" } },
+                /* Home on vfio-pci; and with no driver at all, which sets nothing. */
+                { GPU ",1,auto=vfio-pci,override=mine",
+                  AUDIO ",1,auto=,override=",
+                  { "1", "auto" },
+                  { "1", "auto" } },
+                { GPU "=vfio-pci", AUDIO "=", { "0", "on" }, { "0", "on" } },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+                put(VFIO_PCI, VFIO_PCI, VFIO_PCI);
+                power_set(0, "0", "on");
+                power_set(1, "0", "on");
+                kernel.answer = "go\n";
+                g_string_truncate(kernel.said, 0);
+                g_string_truncate(kernel.did, 0);
+                helper_run("release", cases[i].gpu, cases[i].audio, NULL);
+                assert_power(0, cases[i].gpu_power[0], cases[i].gpu_power[1]);
+                assert_power(1, cases[i].audio_power[0], cases[i].audio_power[1]);
+        }
+}
+
+/* A bind that failed half-way: a function that it has not reached, and one whose driver kept it. */
+static void test_release_at_home_restores_power(void **state) {
+        put("nvidia", "snd_hda_intel", VFIO_PCI);
+        power_set(0, "0", "on");
+        power_set(1, "1", "auto");
+        helper_run("release", GPU ",1,auto=nvidia,override=", AUDIO ",1,auto=snd_hda_intel", NULL);
+        assert_power(0, "1", "auto");
+        assert_power(1, "1", "auto");
+        assert_string_equal(kernel.did->str, "override 0 ; d3cold_allowed 0 1; control 0 auto; "
+                                             "d3cold_allowed 1 1; control 1 auto; ");
+}
+
+/* One that answers gets its settings back whatever the other does; one that does not is not written
+ * to, the kernel above looks; one that has not come home stays awake. */
+static void test_release_restores_what_it_can(void **state) {
+        put(VFIO_PCI, VFIO_PCI, VFIO_PCI);
+        power_set(0, "0", "on");
+        power_set(1, "0", "on");
+        kernel.cards[0].shunned = true;
+        helper_run("release", GPU ",1,auto=nvidia,override=", AUDIO ",1,auto=snd_hda_intel",
+                   "failed The driver nvidia has not taken " GPU " back.");
+        assert_power(0, "0", "on");
+        assert_power(1, "1", "auto");
+
+        put(VFIO_PCI, VFIO_PCI, VFIO_PCI);
+        power_set(0, "0", "on");
+        power_set(1, "0", "on");
+        kernel.cards[0].shunned = false;
+        card_die(&kernel.cards[1]);
+        kernel.answer = "go\n";
+        g_string_truncate(kernel.said, 0);
+        helper_run("release", GPU ",1,auto=nvidia,override=", AUDIO ",1,auto=snd_hda_intel",
+                   "lost The device " AUDIO " does not answer any more.");
+        assert_power(0, "1", "auto");
+        assert_power(1, "0", "on");
+}
+
+static void test_release_cannot_restore(void **state) {
+        put("nvidia", "snd_hda_intel", "");
+        power_set(0, "0", "on");
+        power_set(1, "0", "on");
+        kernel.cards[0].refuses = true;
+        helper_run("release", GPU ",1,auto=nvidia", AUDIO ",1,auto=snd_hda_intel",
+                   "failed The kernel refused to put the power settings of " GPU " back.");
+        assert_power(1, "1", "auto");
+}
+
 /* The real program, with @input written to it; its output is a pipe that nobody reads. */
 static int program_run(const char *direction, const char *function, const char *input) {
         int in[2], out[2], status;
@@ -517,7 +697,13 @@ static void test_nobody_listens(void **state) {
 }
 
 static void test_arguments(void **state) {
-        static const char *const wrong[] = { "", "01:00", GPU "=a/b", "x=nvidia" };
+        static const char *const wrong[] = { "",
+                                             "01:00",
+                                             GPU "=a/b",
+                                             "x=nvidia",
+                                             GPU ",1",
+                                             GPU ",1,on,",
+                                             GPU ",,0123456789abcdef" };
 
         for (size_t i = 0; i < G_N_ELEMENTS(wrong); i++)
                 assert_int_equal(program_run("release", wrong[i], "go\n"), EXIT_FAILURE);
@@ -541,6 +727,13 @@ int main(int argc, char *argv[]) {
                 TEST(test_release_dead),
                 TEST(test_release_goes_on),
                 TEST(test_lost_before_failed),
+                TEST(test_bind_keeps_awake),
+                TEST(test_bind_is_there_keeps_awake),
+                TEST(test_bind_cannot_keep_awake),
+                TEST(test_release_restores_power),
+                TEST(test_release_at_home_restores_power),
+                TEST(test_release_restores_what_it_can),
+                TEST(test_release_cannot_restore),
                 TEST(test_nobody_listens),
                 TEST(test_arguments),
         };

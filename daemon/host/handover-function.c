@@ -1,0 +1,182 @@
+/* One PCI function's attributes in sysfs. The only file that writes to /sys, one value at a time;
+ * it refuses to know in what order, and why. */
+#include "handover-function.h"
+
+#include "autoptr.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SYS_PCI "/sys/bus/pci"
+
+#define RETRY_USEC         (100 * 1000)
+#define PROBE_TRIES        10 /* while a probe is accepted and no driver appears */
+#define PROBE_TRIES_LOCKED 50 /* while a probe is refused because VFIO still owns the group */
+
+#define D3COLD_ALLOWED "d3cold_allowed"
+#define POWER_CONTROL  "power/control"
+
+static char *device_path(const char *address, const char *attribute) {
+        return g_strdup_printf(SYS_PCI "/devices/%s/%s", address, attribute);
+}
+
+/* Writes the whole of @value at once. 0 or a negative errno, of which the journal is told. */
+static int value_write(const char *path, const char *value) {
+        g_autofd int fd = open(path, O_WRONLY | O_CLOEXEC);
+        ssize_t n;
+        int r;
+
+        if (fd < 0) {
+                r = -errno;
+        } else {
+                do
+                        n = write(fd, value, strlen(value));
+                while (n < 0 && errno == EINTR);
+                r = n < 0 ? -errno : (size_t)n == strlen(value) ? 0 : -EIO;
+        }
+
+        if (r < 0)
+                fprintf(stderr, "%s: %s\n", path, g_strerror(-r));
+        return r;
+}
+
+/* The last part of where a link of the function's leads, "" when there is no such link. */
+static const char *link_read(const char *address, const char *attribute,
+                             char ret[static FUNCTION_NAME_BYTES]) {
+        char target[4096];
+        g_autofree char *path = device_path(address, attribute);
+        g_autofree char *name = NULL;
+        ssize_t n = readlink(path, target, sizeof target - 1);
+
+        ret[0] = '\0';
+        if (n < 0)
+                return ret;
+
+        target[n] = '\0';
+        name = g_path_get_basename(target);
+        g_strlcpy(ret, name, FUNCTION_NAME_BYTES);
+        return ret;
+}
+
+const char *function_driver_read(const char *address, char ret[static FUNCTION_NAME_BYTES]) {
+        return link_read(address, "driver", ret);
+}
+
+const char *function_group_read(const char *address, char ret[static FUNCTION_NAME_BYTES]) {
+        return link_read(address, "iommu_group", ret);
+}
+
+int function_driver_unbind(const char *address, const char *driver) {
+        g_autofree char *path = g_strdup_printf(SYS_PCI "/drivers/%s/unbind", driver);
+        int r = value_write(path, address);
+
+        return r == -ENODEV || r == -ENOENT ? 0 : r;
+}
+
+/* A write that succeeds proves nothing, so the link is asked. While VFIO's hold on the group is
+ * just being let go the probe is refused with EBUSY or EINVAL (drivers/base/dd.c,
+ * drivers/iommu/iommu.c).
+ */
+bool function_driver_probe(const char *address, const char *wanted) {
+        unsigned tries = 0, tries_locked = 0;
+
+        for (;;) {
+                char driver[FUNCTION_NAME_BYTES];
+                int r = value_write(SYS_PCI "/drivers_probe", address);
+
+                function_driver_read(address, driver);
+                if (driver[0])
+                        return wanted ? strcmp(driver, wanted) == 0 : strcmp(driver, VFIO_PCI) != 0;
+                if (r == 0 && !wanted)
+                        return true;
+
+                if (r == 0) {
+                        if (++tries >= PROBE_TRIES)
+                                return false;
+                } else if ((r != -EBUSY && r != -EINVAL) || ++tries_locked >= PROBE_TRIES_LOCKED)
+                        return false;
+                g_usleep(RETRY_USEC);
+        }
+}
+
+char *function_override_read(const char *address) {
+        g_autofree char *path = device_path(address, "driver_override");
+        g_autofree char *text = NULL;
+
+        if (!g_file_get_contents(path, &text, NULL, NULL))
+                return NULL;
+
+        g_strchomp(text);
+        if (strcmp(text, "(null)") == 0)
+                text[0] = '\0';
+        return g_steal_pointer(&text);
+}
+
+int function_override_write(const char *address, const char *name) {
+        g_autofree char *path = device_path(address, "driver_override");
+        g_autofree char *value = g_strconcat(name, "\n", NULL);
+
+        return value_write(path, value);
+}
+
+/* @ret holds FUNCTION_POWER_BYTES. A text that does not fit is none that could be put back. */
+static void power_value_read(const char *address, const char *attribute, char *ret) {
+        g_autofree char *path = device_path(address, attribute);
+        g_autofree char *text = NULL;
+
+        ret[0] = '\0';
+        if (!g_file_get_contents(path, &text, NULL, NULL))
+                return;
+        g_strchomp(text);
+        if (g_strlcpy(ret, text, FUNCTION_POWER_BYTES) >= FUNCTION_POWER_BYTES)
+                ret[0] = '\0';
+}
+
+/* The kernel may be built without runtime power management, or without ACPI. */
+static int power_value_write(const char *address, const char *attribute, const char *value) {
+        g_autofree char *path = device_path(address, attribute);
+
+        return !value[0] || !g_file_test(path, G_FILE_TEST_EXISTS) ? 0 : value_write(path, value);
+}
+
+void function_power_read(const char *address, FunctionPower *ret) {
+        power_value_read(address, D3COLD_ALLOWED, ret->d3cold_allowed);
+        power_value_read(address, POWER_CONTROL, ret->control);
+}
+
+/* D3cold is out of the question first, so that whatever sleeps meanwhile sleeps lightly. Either
+ * write wakes the device before it returns (drivers/pci/pci-sysfs.c, d3cold_allowed_store();
+ * drivers/base/power/runtime.c, pm_runtime_forbid()). vfio-pci allows its devices to sleep when it
+ * probes them, and forbids it again only when it lets go of them (drivers/vfio/pci/vfio_pci_core.c,
+ * vfio_pci_core_register_device() and vfio_pci_core_unregister_device()); d3cold_allowed is
+ * nobody's but the user's. */
+int function_power_hold(const char *address) {
+        int r = power_value_write(address, D3COLD_ALLOWED, "0");
+
+        return r < 0 ? r : power_value_write(address, POWER_CONTROL, "on");
+}
+
+int function_power_restore(const char *address, const FunctionPower *power) {
+        int r = power_value_write(address, D3COLD_ALLOWED, power->d3cold_allowed);
+
+        return r < 0 ? r : power_value_write(address, POWER_CONTROL, power->control);
+}
+
+/* A device that has fallen off the bus reads as all ones (drivers/pci, PCI_ERROR_RESPONSE). One
+ * that merely sleeps in D3cold is woken by the question (drivers/pci/pci.c,
+ * pci_config_pm_runtime_get()).
+ */
+FunctionPresence function_ask(const char *address) {
+        g_autofree char *path = device_path(address, "config");
+        g_autofd int fd = open(path, O_RDONLY | O_CLOEXEC);
+        unsigned char id[4] = { 0 };
+
+        if (fd < 0)
+                return FUNCTION_GONE;
+        if (pread(fd, id, sizeof id, 0) == (ssize_t)sizeof id && (id[0] & id[1]) == 0xff &&
+            (id[2] & id[3]) == 0xff)
+                return FUNCTION_SILENT;
+        return FUNCTION_ANSWERS;
+}

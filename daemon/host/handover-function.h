@@ -1,0 +1,50 @@
+/* One PCI function in sysfs, as the handover helper reads and writes it. It belongs to the helper's
+ * program and not to the daemon: any of these may hang in the kernel for ever. */
+#pragma once
+
+#include "core/host.h"
+
+#define VFIO_PCI "vfio-pci"
+
+#define FUNCTION_NAME_BYTES 64
+
+/* All take the function's @address as text, "0000:01:00.0". */
+
+/* The name of the driver that is bound, "" for none. */
+const char *function_driver_read(const char *address, char ret[static FUNCTION_NAME_BYTES]);
+
+/* Asks @driver, and no other, to let go. That it does not have the function any more is fine. 0 or
+ * a negative errno. */
+int function_driver_unbind(const char *address, const char *driver);
+
+/* Has the kernel look for a driver until @wanted is bound; NULL: any host driver, or none where
+ * none fits. Whether that is so in the end; it may take seconds. */
+bool function_driver_probe(const char *address, const char *wanted);
+
+/* A new string, "" when no override is set; NULL when it cannot be read. */
+char *function_override_read(const char *address);
+
+/* 0 or a negative errno. */
+int function_override_write(const char *address, const char *name);
+
+/* How the function is kept powered now; "" for each attribute that it does not have. */
+void function_power_read(const char *address, FunctionPower *ret);
+
+/* Wakes the function where it sleeps and keeps it awake and out of D3cold. To be said again after
+ * vfio-pci's probe. An attribute that is not there is fine. 0 or a negative errno. */
+int function_power_hold(const char *address);
+
+/* Puts back what function_power_read() has told, "" leaving an attribute as it is. To be done after
+ * the last probe, in which drivers set their own. 0 or a negative errno. */
+int function_power_restore(const char *address, const FunctionPower *power);
+
+/* The number of its IOMMU group as text, "" for none. */
+const char *function_group_read(const char *address, char ret[static FUNCTION_NAME_BYTES]);
+
+typedef enum FunctionPresence {
+        FUNCTION_ANSWERS,
+        FUNCTION_SILENT, /* on the bus, but its configuration space reads as all ones */
+        FUNCTION_GONE,
+} FunctionPresence;
+
+FunctionPresence function_ask(const char *address);
