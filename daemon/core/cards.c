@@ -44,8 +44,8 @@ int gpu_begin_binding(Manager *manager, Gpu *gpu, const char *uuid) {
 
         if (fresh) {
                 gpu->record = gpu_make_record(gpu);
-                /* Bind means to keep it on vfio-pci; a machine gives back what was the host's. */
-                gpu->record->return_to_host = uuid[0] && !gpu_wholly_on_vfio(gpu);
+                /* Bind means to keep it on vfio-pci; a machine leaves it as it was. */
+                gpu->record->return_to_host = uuid[0] != '\0';
         }
         g_strlcpy(gpu->record->machine_uuid, uuid, sizeof(gpu->record->machine_uuid));
         r = manager->host.ops->handover(manager->host.self, HANDOVER_TO_VFIO, gpu->record);
@@ -100,24 +100,42 @@ static bool gpu_partly_on_vfio(const Gpu *gpu) {
         return false;
 }
 
-/* Nobody needs the card and it stays on vfio-pci, where it was before its machine. */
-static void gpu_stay(Manager *manager, Gpu *gpu) {
-        const FunctionOrigin *origin =
-                gpu->record->origins->len > 0
-                        ? &g_array_index(gpu->record->origins, FunctionOrigin, 0)
-                        : NULL;
+/* On vfio-pci no more, and not merely between two drivers. */
+static bool gpu_was_taken_back(const Gpu *gpu) {
+        return gpu->view.pending == GPU_PENDING_NONE && gpu->facts->function.driver[0] &&
+               !gpu_partly_on_vfio(gpu);
+}
 
-        if (!gpu->record->machine_uuid[0]) {
-                /* Somebody else has taken it back to the host: nothing is left to remember. */
-                if (gpu->view.pending == GPU_PENDING_NONE && !gpu_partly_on_vfio(gpu))
-                        gpu_forget_record(manager, gpu);
-                return;
-        }
+static bool record_is_of_vfio(const CardRecord *record) {
+        for (guint i = 0; i < record->origins->len; i++)
+                if (!g_str_equal(g_array_index(record->origins, FunctionOrigin, i).driver,
+                                 "vfio-pci"))
+                        return false;
+        return true;
+}
+
+/* Somebody else has taken the card back to the host. Which one, and by what override, is
+ * their affair; only the power settings are still ours to put back. */
+static int gpu_want_power_back(Manager *manager, Gpu *gpu) {
+        for (guint i = 0; i < gpu->record->origins->len; i++)
+                g_array_index(gpu->record->origins, FunctionOrigin, i).known = false;
+        return gpu_want_on_host(manager, gpu, false);
+}
+
+/* Nobody needs the card and it stays on vfio-pci, where it was before its machine. Whether it does.
+ */
+static bool gpu_stay(Manager *manager, Gpu *gpu) {
+        if (!gpu->record->machine_uuid[0])
+                return !gpu_was_taken_back(gpu) || gpu_want_power_back(manager, gpu) < 0;
+
         gpu->record->machine_uuid[0] = '\0';
-        if (!origin || g_str_equal(origin->driver, "vfio-pci"))
-                gpu_forget_record(manager, gpu); /* it was there before we came */
+        /* It was there before we came. Only records of an earlier version are such: now the helper
+         * is sent to put back what it finds changed. */
+        if (record_is_of_vfio(gpu->record))
+                gpu_forget_record(manager, gpu);
         else
                 gpu_write_record(manager, gpu);
+        return true;
 }
 
 void gpu_settle(Manager *manager, Gpu *gpu, bool despite_fault) {
@@ -138,10 +156,8 @@ void gpu_settle(Manager *manager, Gpu *gpu, bool despite_fault) {
                 gpu_tell(manager, gpu, "");
                 return;
         }
-        if (!gpu->record->return_to_host) {
-                gpu_stay(manager, gpu);
+        if (!gpu->record->return_to_host && gpu_stay(manager, gpu))
                 return;
-        }
 
         gpu_apply(gpu, GPU_RETURNING);
         r = manager->host.ops->handover(manager->host.self, HANDOVER_TO_HOST, gpu->record);

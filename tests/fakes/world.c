@@ -106,6 +106,7 @@ WorldFunction *world_add(World *world, const char *address, uint32_t class, int 
         function->group = group;
         g_strlcpy(function->facts.driver, driver, sizeof(function->facts.driver));
         g_strlcpy(function->native_driver, driver, sizeof(function->native_driver));
+        function->power = (FunctionPower){ "1", "auto" };
         g_ptr_array_add(world->functions, function);
         return function;
 }
@@ -173,10 +174,51 @@ static int world_look(void *self, PciAddress address, DeviceFacts **ret) {
 static void world_read_link(void *self, PciAddress address) {
 }
 
+/* "" leaves it, and what is not there stays so. */
+static void power_set(char *attribute, const char *value) {
+        if (attribute[0] && value[0])
+                g_strlcpy(attribute, value, FUNCTION_POWER_BYTES);
+}
+
+static void function_hold(WorldFunction *function) {
+        power_set(function->power.d3cold_allowed, "0");
+        power_set(function->power.control, "on");
+}
+
+static bool function_is_awake(const WorldFunction *function) {
+        return !g_str_equal(function->power.d3cold_allowed, "1") &&
+               !g_str_equal(function->power.control, "auto");
+}
+
+bool world_is_awake(World *world, const char *address) {
+        return function_is_awake(world_function(world, address));
+}
+
+void world_set_power(World *world, const char *address, const char *d3cold_allowed,
+                     const char *control) {
+        FunctionPower *power = &world_function(world, address)->power;
+
+        g_strlcpy(power->d3cold_allowed, d3cold_allowed, sizeof power->d3cold_allowed);
+        g_strlcpy(power->control, control, sizeof power->control);
+}
+
+/* Drivers let their device sleep when they probe it, vfio-pci too, which forbids it when it lets
+ * go.
+ */
+static void function_set_driver(WorldFunction *function, const char *driver) {
+        if (g_str_equal(function->facts.driver, driver))
+                return;
+        if (pci_function_on_vfio(&function->facts))
+                power_set(function->power.control, "on");
+        g_strlcpy(function->facts.driver, driver, sizeof(function->facts.driver));
+        if (driver[0])
+                power_set(function->power.control, "auto");
+}
+
 typedef struct Handover {
         HandoverDirection direction;
         CardRecord *record;
-        guint next; /* the function to move now */
+        guint next; /* the step now: one for each function on either of two rounds */
 } Handover;
 
 static void handover_free(void *data) {
@@ -203,19 +245,59 @@ static void handover_end(World *world, const Handover *handover, HandoverOutcome
                 world->host_events->handover_ended(world->manager, card, outcome, message);
 }
 
+/* Whether the kernel refuses; then the function is left without a driver. */
+static bool handover_is_refused(World *world, const Handover *handover, WorldFunction *function) {
+        bool there = handover->direction == HANDOVER_TO_VFIO;
+
+        if (!is_marked(there ? world->refused : world->no_return, handover->record->card))
+                return false;
+        function_set_driver(function, "");
+        return true;
+}
+
+/* One function's step. On the way there the first round wakes all and the second moves them, each
+ * awake when it is done; on the way back the first moves and the second restores. */
+static void handover_step(const Handover *handover, const FunctionOrigin *origin,
+                          WorldFunction *function) {
+        bool first = handover->next < handover->record->origins->len;
+        bool any = g_str_equal(origin->driver, "vfio-pci") && handover->record->any_host_driver;
+
+        if (handover->direction == HANDOVER_TO_VFIO) {
+                if (!first) {
+                        g_strlcpy(function->driver_override, "vfio-pci",
+                                  sizeof(function->driver_override));
+                        function_set_driver(function, "vfio-pci");
+                }
+                function_hold(function);
+        } else if (first) {
+                if (origin->known || any)
+                        g_strlcpy(function->driver_override, any ? "" : origin->driver_override,
+                                  sizeof(function->driver_override));
+                if (!pci_function_on_host_driver(&function->facts))
+                        function_set_driver(function,
+                                            any ? function->native_driver : origin->driver);
+        } else {
+                power_set(function->power.d3cold_allowed, origin->power.d3cold_allowed);
+                if (!any)
+                        power_set(function->power.control, origin->power.control);
+        }
+}
+
 static void handover_move(World *world, void *data) {
         const Handover *handover = data;
+        const GArray *origins = handover->record->origins;
         PciAddress card = handover->record->card;
         const FunctionOrigin *origin;
         WorldFunction *function;
+        Handover *rest;
 
-        if (handover->next == handover->record->origins->len) {
+        if (handover->next == 2 * origins->len) {
                 handover_end(world, handover, HANDOVER_DONE, NULL);
                 return;
         }
         if (is_marked(world->stuck, card))
                 return; /* until world_unstick() */
-        origin = &g_array_index(handover->record->origins, FunctionOrigin, handover->next);
+        origin = &g_array_index(origins, FunctionOrigin, handover->next % origins->len);
         function = function_at(world, origin->address);
         if (!function) {
                 handover_end(world, handover, HANDOVER_FAILED, "the device has gone.");
@@ -230,25 +312,12 @@ static void handover_move(World *world, void *data) {
                 world_later(world, handover_move, handover_copy(handover), handover_free, false);
                 return;
         }
-        if (is_marked(handover->direction == HANDOVER_TO_VFIO ? world->refused : world->no_return,
-                      card)) {
-                function->facts.driver[0] = '\0';
+        if (handover_is_refused(world, handover, function)) {
                 handover_end(world, handover, HANDOVER_FAILED, "the kernel refused.");
                 return;
         }
-        if (handover->direction == HANDOVER_TO_VFIO) {
-                g_strlcpy(function->driver_override, "vfio-pci", sizeof(function->driver_override));
-                g_strlcpy(function->facts.driver, "vfio-pci", sizeof(function->facts.driver));
-        } else {
-                bool any = g_str_equal(origin->driver, "vfio-pci") &&
-                           handover->record->any_host_driver;
-
-                g_strlcpy(function->driver_override, any ? "" : origin->driver_override,
-                          sizeof(function->driver_override));
-                g_strlcpy(function->facts.driver, any ? function->native_driver : origin->driver,
-                          sizeof(function->facts.driver));
-        }
-        Handover *rest = handover_copy(handover);
+        handover_step(handover, origin, function);
+        rest = handover_copy(handover);
         rest->next++;
         world_later(world, handover_move, rest, handover_free, false);
 }
@@ -259,6 +328,7 @@ static void handover_origins(World *world, void *data) {
 
         for (guint i = 0; i < handover->record->origins->len; i++) {
                 FunctionOrigin origin = {
+                        .known = true,
                         .address =
                                 g_array_index(handover->record->origins, FunctionOrigin, i).address,
                 };
@@ -269,6 +339,7 @@ static void handover_origins(World *world, void *data) {
                 g_strlcpy(origin.driver, function->facts.driver, sizeof(origin.driver));
                 g_strlcpy(origin.driver_override, function->driver_override,
                           sizeof(origin.driver_override));
+                origin.power = function->power;
                 g_array_append_val(origins, origin);
         }
         if (world->host_events->handover_origins(world->manager, handover->record->card, origins) <
@@ -979,8 +1050,11 @@ void world_check(World *world) {
                 for (guint j = 0; j < world->domains->len; j++) {
                         const WorldDomain *domain = g_ptr_array_index(world->domains, j);
 
-                        if (domain->qemu && is_marked(domain->hostdevs, function->facts.address))
-                                owners++;
+                        if (!domain->qemu || !is_marked(domain->hostdevs, function->facts.address))
+                                continue;
+                        owners++;
+                        if (domain->ours && !function_is_awake(function))
+                                fail_msg("a machine has a function that may sleep");
                 }
                 if (owners > 1)
                         fail_msg("two machines have one function");

@@ -12,7 +12,8 @@ typedef struct WorldFunction {
         bool boot_display;
         char native_driver[64]; /* what drivers_probe gives it without an override */
         char driver_override[64];
-        bool dead; /* answers all ones */
+        FunctionPower power; /* "1" and "auto" at first; "" = it has no such attribute */
+        bool dead;           /* answers all ones */
 } WorldFunction;
 
 typedef struct WorldDomain {
@@ -116,6 +117,11 @@ void world_set_connected(World *world, bool connected);
 Host world_host(World *world);
 Hypervisor world_hypervisor(World *world);
 
-/* Fails the test when a host driver has a function whose group a live QEMU holds, or when two live
- * domains have one function. */
+/* Whether the function is kept awake and out of D3cold. */
+bool world_is_awake(World *world, const char *address);
+void world_set_power(World *world, const char *address, const char *d3cold_allowed,
+                     const char *control);
+
+/* Fails the test when a host driver has a function whose group a live QEMU holds, when two live
+ * domains have one function, or when one of ours has a function that may sleep. */
 void world_check(World *world);

@@ -54,6 +54,10 @@ static World *scene(void) {
         world_add(world, OTHER_CARD, 0x038000, 2, "virtio-pci");
         world_add(world, THIRD_CARD, 0x038000, 3, "bochs-drm");
         world_add(world, NIC, 0x020000, 5, "e1000e");
+        /* One is at the administrator's mercy, one at its driver's, and one cannot sleep at all. */
+        world_set_power(world, AUDIO, "0", "auto");
+        world_set_power(world, OTHER_CARD, "1", "on");
+        world_set_power(world, THIRD_CARD, "", "");
         return world;
 }
 
@@ -106,6 +110,21 @@ static void assert_gpu(World *world, const char *address, GpuState state, const 
         assert_string_equal(gpu->machine_name, machine);
 }
 
+static void assert_power(World *world, const char *address, const char *d3cold_allowed,
+                         const char *control) {
+        const FunctionPower *power = &world_function(world, address)->power;
+
+        assert_string_equal(power->d3cold_allowed, d3cold_allowed);
+        assert_string_equal(power->control, control);
+}
+
+static void assert_power_is_as_before(World *world) {
+        assert_power(world, AUDIO_CARD, "1", "auto");
+        assert_power(world, AUDIO, "0", "auto");
+        assert_power(world, OTHER_CARD, "1", "on");
+        assert_power(world, THIRD_CARD, "", "");
+}
+
 static void assert_everything_home(World *world) {
         assert_gpu(world, AUDIO_CARD, GPU_HOST_BOUND, "");
         assert_gpu(world, OTHER_CARD, GPU_HOST_BOUND, "");
@@ -116,6 +135,7 @@ static void assert_everything_home(World *world) {
         assert_string_equal(world_driver(world, NIC), "e1000e");
         assert_string_equal(world_function(world, AUDIO_CARD)->driver_override, "");
         assert_string_equal(world_function(world, AUDIO)->driver_override, "");
+        assert_power_is_as_before(world);
         assert_int_equal(world->ledger->len, 0);
         assert_int_equal(world->helpers->len, 0);
 }
@@ -220,6 +240,11 @@ static void create_without_start_takes_no_gpu_until_start(void **state) {
         world_free(world);
 }
 
+static void assert_awake(World *world) {
+        assert_true(world_is_awake(world, AUDIO_CARD));
+        assert_true(world_is_awake(world, AUDIO));
+}
+
 static void a_card_that_was_bound_ahead_stays_on_vfio_after_its_machine(void **state) {
         World *world = booted_scene();
         Caller caller = { 0 };
@@ -230,12 +255,14 @@ static void a_card_that_was_bound_ahead_stays_on_vfio_after_its_machine(void **s
         assert_gpu(world, AUDIO_CARD, GPU_VFIO_BOUND, "");
         assert_string_equal(world_driver(world, AUDIO), "vfio-pci");
         assert_string_equal(gpu_at(world, AUDIO_CARD)->host_driver, "bochs-drm");
+        assert_awake(world);
 
         run_box(world);
         world_end_domain(world, world_domain(world, "box"), DOMAIN_OFF_SHUTDOWN);
         world_run(world);
         assert_gpu(world, AUDIO_CARD, GPU_VFIO_BOUND, "");
         assert_gpu(world, OTHER_CARD, GPU_HOST_BOUND, "");
+        assert_awake(world);
 
         manager_release_gpu(world->manager, at(AUDIO_CARD), caller_done, &caller);
         world_run(world);
@@ -244,26 +271,67 @@ static void a_card_that_was_bound_ahead_stays_on_vfio_after_its_machine(void **s
         world_free(world);
 }
 
-static void a_card_that_the_administrator_keeps_on_vfio_is_left_there(void **state) {
+/* The card with its companion is on vfio-pci already, where it may sleep. */
+static World *scene_with_a_kept_card(void) {
         World *world = scene();
-        Caller caller = { 0 };
 
         g_strlcpy(world_function(world, AUDIO_CARD)->facts.driver, "vfio-pci", 64);
         g_strlcpy(world_function(world, AUDIO)->facts.driver, "vfio-pci", 64);
         world_boot(world);
         world_run(world);
+        return world;
+}
+
+static void assert_kept_card_is_as_before(World *world) {
+        assert_gpu(world, AUDIO_CARD, GPU_VFIO_BOUND, "");
+        assert_string_equal(world_driver(world, AUDIO), "vfio-pci");
+        assert_power_is_as_before(world);
+        assert_int_equal(world->ledger->len, 0);
+}
+
+static void a_card_that_the_administrator_keeps_on_vfio_is_left_there(void **state) {
+        World *world = scene_with_a_kept_card();
+        Caller caller = { 0 };
+
         run_box(world);
         world_end_domain(world, world_domain(world, "box"), DOMAIN_OFF_SHUTDOWN);
         world_run(world);
-        assert_gpu(world, AUDIO_CARD, GPU_VFIO_BOUND, "");
+        assert_kept_card_is_as_before(world);
         assert_gpu(world, OTHER_CARD, GPU_HOST_BOUND, "");
-        assert_int_equal(world->ledger->len, 0);
 
         /* Release takes it to whatever driver the kernel has for it. */
         manager_release_gpu(world->manager, at(AUDIO_CARD), caller_done, &caller);
         world_run(world);
         assert_done(&caller);
         assert_everything_home(world);
+        world_free(world);
+}
+
+/* Function by function, each first without a driver, as by hand. */
+static void a_bound_card_that_somebody_takes_back_gets_its_power_settings_back(void **state) {
+        static const char *const steps[][2] = { { AUDIO, "" },
+                                                { AUDIO, "snd_hda_intel" },
+                                                { AUDIO_CARD, "" },
+                                                { AUDIO_CARD, "nouveau" } };
+        World *world = booted_scene();
+        Caller caller = { 0 };
+
+        manager_bind_gpu(world->manager, at(AUDIO_CARD), caller_done, &caller);
+        world_run(world);
+        assert_done(&caller);
+        g_strlcpy(world_function(world, AUDIO_CARD)->driver_override, "theirs", 64);
+        for (size_t i = 0; i < G_N_ELEMENTS(steps); i++) {
+                assert_int_equal(world->ledger->len, 1);
+                assert_int_equal(world->handovers_begun, 1);
+                g_strlcpy(world_function(world, steps[i][0])->facts.driver, steps[i][1], 64);
+                world_uevent(world, steps[i][0]);
+                world_run(world);
+        }
+        assert_gpu(world, AUDIO_CARD, GPU_HOST_BOUND, "");
+        assert_string_equal(world_driver(world, AUDIO_CARD), "nouveau");
+        assert_string_equal(world_function(world, AUDIO_CARD)->driver_override, "theirs");
+        assert_power_is_as_before(world);
+        assert_int_equal(world->ledger->len, 0);
         world_free(world);
 }
 
@@ -628,12 +696,71 @@ static void killed_at_any_step_of_bind_the_card_is_wholly_on_one_side(void **sta
                 world_boot(world);
                 world_run(world);
                 gpu = gpu_at(world, AUDIO_CARD);
-                if (gpu->view.state == GPU_VFIO_BOUND)
+                if (gpu->view.state == GPU_VFIO_BOUND) {
                         assert_string_equal(world_driver(world, AUDIO), "vfio-pci");
-                else
+                        assert_awake(world);
+                } else
                         assert_everything_home(world);
                 world_free(world);
         }
+}
+
+static void killed_at_any_step_with_a_card_that_is_kept_on_vfio_it_is_put_back_as_it_was(
+        void **state) {
+        bool over = false;
+
+        for (unsigned steps = 0; !over; steps++) {
+                World *world = scene_with_a_kept_card();
+                Caller caller = { 0 };
+                WorldDomain *domain;
+
+                create_box(world, &caller);
+                for (unsigned i = 0; i < steps && !over; i++)
+                        over = !world_step(world);
+                world_kill_daemon(world);
+                world_boot(world);
+                world_run(world);
+                domain = world_domain(world, "box");
+                if (domain && domain->qemu) {
+                        world_end_domain(world, domain, DOMAIN_OFF_SHUTDOWN);
+                        for (unsigned i = 0; i < steps % 12; i++)
+                                world_step(world);
+                        world_kill_daemon(world);
+                        world_boot(world);
+                        world_run(world);
+                }
+                assert_kept_card_is_as_before(world);
+                assert_gpu(world, OTHER_CARD, GPU_HOST_BOUND, "");
+                world_free(world);
+                g_free(caller.message);
+        }
+}
+
+/* Its daemon has written no power settings, and none is restored: what keeps the card awake stays,
+ * but for what the kernel and its drivers set by themselves. */
+static void the_record_of_an_earlier_version_brings_its_card_home(void **state) {
+        World *world = booted_scene();
+
+        run_box(world);
+        world_kill_daemon(world);
+        for (guint i = 0; i < world->ledger->len; i++) {
+                CardRecord *record = g_ptr_array_index(world->ledger, i);
+
+                for (guint j = 0; j < record->origins->len; j++)
+                        g_array_index(record->origins, FunctionOrigin, j).power =
+                                (FunctionPower){ 0 };
+        }
+        world_boot(world);
+        world_run(world);
+        assert_gpu(world, AUDIO_CARD, GPU_ATTACHED, "box");
+        world_end_domain(world, world_domain(world, "box"), DOMAIN_OFF_SHUTDOWN);
+        world_run(world);
+        assert_gpu(world, AUDIO_CARD, GPU_HOST_BOUND, "");
+        assert_power(world, AUDIO_CARD, "0", "auto");
+        assert_power(world, OTHER_CARD, "0", "auto");
+        assert_string_equal(world_driver(world, AUDIO), "snd_hda_intel");
+        assert_int_equal(world->ledger->len, 0);
+        world_free(world);
 }
 
 static void a_restarted_daemon_shows_the_same_truth(void **state) {
@@ -1144,6 +1271,8 @@ int main(void) {
                 cmocka_unit_test(create_without_start_takes_no_gpu_until_start),
                 cmocka_unit_test(a_card_that_was_bound_ahead_stays_on_vfio_after_its_machine),
                 cmocka_unit_test(a_card_that_the_administrator_keeps_on_vfio_is_left_there),
+                cmocka_unit_test(
+                        a_bound_card_that_somebody_takes_back_gets_its_power_settings_back),
                 cmocka_unit_test(however_the_machine_ends_its_cards_come_home),
                 cmocka_unit_test(power_off_and_delete_bring_the_cards_home),
                 cmocka_unit_test(delete_answers_only_when_the_cards_are_home),
@@ -1164,6 +1293,9 @@ int main(void) {
                 cmocka_unit_test(killed_twice_at_any_step_the_third_daemon_finishes_or_undoes),
                 cmocka_unit_test(killed_at_any_step_of_the_return_the_next_daemon_finishes),
                 cmocka_unit_test(killed_at_any_step_of_bind_the_card_is_wholly_on_one_side),
+                cmocka_unit_test(
+                        killed_at_any_step_with_a_card_that_is_kept_on_vfio_it_is_put_back_as_it_was),
+                cmocka_unit_test(the_record_of_an_earlier_version_brings_its_card_home),
                 cmocka_unit_test(a_restarted_daemon_shows_the_same_truth),
                 cmocka_unit_test(
                         a_machine_that_ended_while_the_daemon_was_away_has_its_cards_brought_home),
