@@ -111,8 +111,9 @@ typedef enum HandoverOutcome {
         HANDOVER_DONE,    /* every driver link says so */
         HANDOVER_FAILED,  /* the kernel refused; the helper is gone */
         HANDOVER_LOST,    /* the device does not answer any more; the helper is gone */
-        HANDOVER_OVERDUE, /* the deadline has passed and the helper is still at it. One of the other
-                           * three follows, perhaps never */
+        HANDOVER_OVERDUE, /* the deadline has passed and the helper, or one that an earlier daemon
+                           * has left at the card, is still at it. Told again when what it waits
+                           * for changes; one of the other three follows, perhaps never */
 } HandoverOutcome;
 
 /* A process that has a card open. */

@@ -27,11 +27,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
+#include <unistd.h>
 
 #define RETRY_USEC (100 * 1000)
 
@@ -54,6 +57,23 @@ typedef struct Function {
 static char *failure;
 static bool failure_is_loss;
 
+/* Its locks, held until the end. Each lock's file says what its holder is at, so that one who waits
+ * for it, started by a later daemon, can say so at once. */
+static int locks[8];
+static size_t n_locks;
+static int64_t began; /* CLOCK_BOOTTIME, usec */
+
+static void locks_note(const char *step) {
+        g_autofree char *note = g_strdup_printf("%" G_GINT64_FORMAT " %" G_GINT64_FORMAT " %s\n",
+                                                began, g_get_real_time() / G_USEC_PER_SEC, step);
+        ssize_t length = (ssize_t)strlen(note);
+
+        for (size_t i = 0; i < n_locks; i++)
+                if (pwrite(locks[i], note, (size_t)length, 0) != length ||
+                    ftruncate(locks[i], length) < 0)
+                        fprintf(stderr, "cannot note what is under way: %s\n", g_strerror(errno));
+}
+
 /* One line to the daemon. Nobody listening is no reason to stop in the middle. */
 static void say(const char *format, ...) G_GNUC_PRINTF(1, 2);
 static void say(const char *format, ...) {
@@ -66,6 +86,8 @@ static void say(const char *format, ...) {
         text = g_strdup_vprintf(format, arguments);
         va_end(arguments);
 
+        if (g_str_has_prefix(text, "step "))
+                locks_note(text + strlen("step "));
         line = g_strconcat(text, "\n", NULL);
         do
                 n = write(STDOUT_FILENO, line, strlen(line));
@@ -343,31 +365,75 @@ static int address_compare(gconstpointer a, gconstpointer b) {
         return strcmp(((const Function *)a)->address, ((const Function *)b)->address);
 }
 
+/* Tells what the holder of the lock is at, when that is something else than was told before. */
+static void holder_tell(int fd, char **told) {
+        char note[512];
+        ssize_t n = pread(fd, note, sizeof note - 1, 0);
+        char *end = n > 0 ? memchr(note, '\n', (size_t)n) : NULL;
+
+        if (!end)
+                return; /* it has only just begun */
+        *end = '\0';
+        if (g_strcmp0(*told, note) == 0)
+                return;
+        g_free(*told);
+        *told = g_strdup(note);
+        say("held %s", note);
+}
+
+/* Whether the daemon is gone, or wants us no more. */
+static bool nobody_waits_for_us(int timeout_msec) {
+        struct pollfd input = { .fd = STDIN_FILENO };
+
+        return poll(&input, 1, timeout_msec) > 0 && (input.revents & (POLLHUP | POLLERR)) != 0;
+}
+
+/* Waits for the lock as long as it takes, but not longer than the daemon does: those of one daemon
+ * after the other would queue up behind a helper that is stuck. */
+static bool lock_take(int fd, const char *path) {
+        g_autofree char *told = NULL;
+
+        while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+                if (errno == EINTR)
+                        continue;
+                if (errno != EWOULDBLOCK) {
+                        fprintf(stderr, "%s: %s\n", path, g_strerror(errno));
+                        return false;
+                }
+                holder_tell(fd, &told);
+                if (nobody_waits_for_us(RETRY_USEC / 1000))
+                        return false;
+        }
+        return true;
+}
+
 /* Takes the locks in the order of the addresses, so that two helpers cannot wait for each other.
  * They stay open until the end; the files are never removed, or two helpers could each lock a
  * different file of one name. */
 static bool functions_lock(const char *state_dir, const Function *functions, size_t count) {
         g_autofree Function *sorted = g_memdup2(functions, count * sizeof *functions);
+        struct timespec now;
 
         qsort(sorted, count, sizeof *sorted, address_compare);
         for (size_t i = 0; i < count; i++) {
                 g_autofree char *path = g_strdup_printf("%s/%s.lock", state_dir, sorted[i].address);
                 int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-                int r;
 
                 if (fd < 0) {
                         fprintf(stderr, "%s: %s\n", path, g_strerror(errno));
                         return false;
                 }
-                do
-                        r = flock(fd, LOCK_EX);
-                while (r < 0 && errno == EINTR);
-                if (r < 0) {
-                        fprintf(stderr, "%s: %s\n", path, g_strerror(errno));
+                if (n_locks == G_N_ELEMENTS(locks) || !lock_take(fd, path)) {
                         close(fd);
                         return false;
                 }
+                /* What its last holder was at is no news any more. */
+                if (ftruncate(fd, 0) < 0)
+                        fprintf(stderr, "%s: %s\n", path, g_strerror(errno));
+                locks[n_locks++] = fd;
         }
+        clock_gettime(CLOCK_BOOTTIME, &now);
+        began = now.tv_sec * (int64_t)G_USEC_PER_SEC + now.tv_nsec / 1000;
         return true;
 }
 

@@ -4,6 +4,9 @@
  * The protocol, a line each, words parted by tabs and escaped as g_strescape() does:
  *
  *   helper                                daemon
+ *   held BEGAN SINCE TEXT                 an earlier daemon's helper is at the card: counts the
+ *                                         deadline from its beginning (CLOCK_BOOTTIME, usec), and
+ *                                         keeps what it is at, since when (seconds since 1970)
  *   step TEXT                             keeps it: how the overdue message begins
  *   origin ADDRESS DRIVER OVERRIDE        collects; "" for what is not there
  *          D3COLD CONTROL
@@ -27,6 +30,7 @@
 #include <errno.h>
 #include <string.h>
 #include <systemd/sd-journal.h>
+#include <time.h>
 
 struct Handovers {
         sd_event *event;
@@ -45,10 +49,12 @@ typedef struct Handover {
         Helper *helper;
         GArray *origins; /* FunctionOrigin, as the helper has read them */
         char *step;      /* what it is at, the beginning of a sentence */
+        int64_t since;   /* when that began, seconds since 1970 */
         char *message;   /* why it failed, in its own words; NULL = has not said */
         bool lost;
         bool let_loose; /* "go" was sent */
         bool overdue;
+        bool held; /* an earlier helper's clock is running, not its own */
 } Handover;
 
 static void handover_free(Handover *handover) {
@@ -140,6 +146,50 @@ static bool origins_complete(const Handover *handover) {
         return true;
 }
 
+static void ended_tell(Handovers *all, PciAddress card, HandoverOutcome outcome,
+                       const char *message) {
+        all->events->handover_ended(all->userdata, card, outcome, message);
+}
+
+/* A time of the clock stays true, however long it lasts. */
+static void overdue_tell(const Handover *handover) {
+        g_autoptr(GDateTime) since = g_date_time_new_from_unix_utc(handover->since);
+        g_autofree char *time = since ? g_date_time_format(since, "%Y-%m-%d %H:%M:%S UTC") : NULL;
+        g_autofree char *message =
+                g_strdup_printf("%s since %s.", handover->step, time ?: "long ago");
+
+        ended_tell(handover->all, handover->record->card, HANDOVER_OVERDUE, message);
+}
+
+static void step_take(Handover *handover, const char *step, int64_t since) {
+        bool changed = !g_str_equal(handover->step, step);
+
+        handover->since = since;
+        if (!changed)
+                return;
+        g_free(handover->step);
+        handover->step = g_strdup(step);
+        /* What it waits for is another thing now. */
+        if (handover->overdue)
+                overdue_tell(handover);
+}
+
+static void held_take(Handover *handover, const char *text) {
+        struct timespec now;
+        int64_t began, since, left;
+        char *rest;
+
+        began = g_ascii_strtoll(text, &rest, 10);
+        since = g_ascii_strtoll(rest, &rest, 10);
+        if (*rest++ != ' ' || clock_gettime(CLOCK_BOOTTIME, &now) < 0)
+                return;
+        handover->held = true;
+        step_take(handover, rest, since);
+        left = began + handover->all->timeout_sec * (int64_t)G_USEC_PER_SEC -
+               (now.tv_sec * (int64_t)G_USEC_PER_SEC + now.tv_nsec / 1000);
+        helper_set_deadline(handover->helper, (uint64_t)MAX(left, 0));
+}
+
 static void message_set(Handover *handover, const char *message) {
         g_free(handover->message);
         handover->message = g_strdup(message);
@@ -152,6 +202,10 @@ static void permission_decide(Handover *handover) {
 
         if (handover->let_loose)
                 return;
+        /* The earlier helper is gone; its successor has all the time that there is. */
+        if (handover->held)
+                helper_set_deadline(handover->helper,
+                                    handover->all->timeout_sec * (uint64_t)G_USEC_PER_SEC);
 
         if (handover->direction == HANDOVER_TO_VFIO) {
                 if (handover->overdue)
@@ -184,10 +238,11 @@ static void on_line(void *userdata, char *line) {
         if (rest)
                 *rest++ = '\0';
 
-        if (rest && strcmp(line, "step") == 0) {
-                g_free(handover->step);
-                handover->step = g_strdup(rest);
-        } else if (rest && strcmp(line, "origin") == 0)
+        if (rest && strcmp(line, "step") == 0)
+                step_take(handover, rest, g_get_real_time() / G_USEC_PER_SEC);
+        else if (rest && strcmp(line, "held") == 0)
+                held_take(handover, rest);
+        else if (rest && strcmp(line, "origin") == 0)
                 origin_take(handover, rest);
         else if (!rest && strcmp(line, "ready") == 0)
                 permission_decide(handover);
@@ -201,20 +256,13 @@ static void on_line(void *userdata, char *line) {
                                  line);
 }
 
-static void ended_tell(Handovers *all, PciAddress card, HandoverOutcome outcome,
-                       const char *message) {
-        all->events->handover_ended(all->userdata, card, outcome, message);
-}
-
 static void on_overdue(void *userdata) {
         Handover *handover = userdata;
-        g_autofree char *message = g_strdup_printf("%s within %u seconds.", handover->step,
-                                                   handover->all->timeout_sec);
 
         handover->overdue = true;
         if (handover->direction == HANDOVER_TO_VFIO && handover->let_loose)
                 helper_kill(handover->helper);
-        ended_tell(handover->all, handover->record->card, HANDOVER_OVERDUE, message);
+        overdue_tell(handover);
 }
 
 static char *failure_print(const Handover *handover, int status) {
@@ -325,6 +373,7 @@ int handovers_start(Handovers *handovers, HandoverDirection direction, const Car
         handover->origins = g_array_new(FALSE, TRUE, sizeof(FunctionOrigin));
         handover->step = g_strdup_printf("An earlier handover of %s has not ended",
                                          pci_address_print(record->card, card));
+        handover->since = g_get_real_time() / G_USEC_PER_SEC;
 
         arguments = arguments_make(handovers, direction, record);
         r = helper_start(handovers->event, arguments, handovers->timeout_sec, &helper_events,

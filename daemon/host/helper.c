@@ -239,6 +239,14 @@ int helper_send(Helper *helper, const char *text) {
         return (size_t)n == strlen(text) ? 0 : -EIO;
 }
 
+void helper_set_deadline(Helper *helper, uint64_t usec) {
+        int enabled = SD_EVENT_OFF;
+
+        (void)sd_event_source_get_enabled(helper->deadline_source, &enabled);
+        if (enabled != SD_EVENT_OFF)
+                (void)sd_event_source_set_time_relative(helper->deadline_source, usec);
+}
+
 void helper_close_input(Helper *helper) {
         autofd_close(&helper->input);
         helper->input = -1;

@@ -29,6 +29,9 @@ int helper_start(sd_event *event, char *const argv[], unsigned deadline_sec,
 /* Sends @text to its standard input. 0, or a negative errno when it does not listen any more. */
 int helper_send(Helper *helper, const char *text);
 
+/* Has the deadline pass @usec from now, 0 = at once, unless it has passed already. */
+void helper_set_deadline(Helper *helper, uint64_t usec);
+
 /* Closes its standard input: it reads an end of file. */
 void helper_close_input(Helper *helper);
 

@@ -161,6 +161,17 @@ static void assert_outcome(const Fixture *fixture, unsigned index, HandoverOutco
                 assert_null(fixture->messages[index]);
 }
 
+/* The message of an overdue handover is @what and the time since when. */
+static void assert_overdue(const Fixture *fixture, unsigned index, const char *what) {
+        g_autofree char *begin = g_strconcat(what, " since ", NULL);
+
+        assert_true(index < fixture->ended);
+        assert_int_equal(fixture->outcomes[index], HANDOVER_OVERDUE);
+        if (!g_str_has_prefix(fixture->messages[index], begin) ||
+            !g_str_has_suffix(fixture->messages[index], " UTC."))
+                fail_msg("%s", fixture->messages[index]);
+}
+
 /* Lets a script that hangs, or will, go on. */
 static void fifo_feed(const Fixture *fixture) {
         assert_int_equal(write(fixture->fifo_fd, "\n", 1), 1);
@@ -337,8 +348,7 @@ static void test_bind_overdue(void **state) {
                       "echo 'step The driver nvidia has not let go of 0000:01:00.0'\n" HANG
                       "exit 0\n");
         run_until(fixture, 2);
-        assert_outcome(fixture, 0, HANDOVER_OVERDUE,
-                       "The driver nvidia has not let go of 0000:01:00.0 within 1 seconds.");
+        assert_overdue(fixture, 0, "The driver nvidia has not let go of 0000:01:00.0");
         assert_outcome(fixture, 1, HANDOVER_FAILED,
                        "The driver nvidia has not let go of 0000:01:00.0 within 1 seconds; the "
                        "handover was given up.");
@@ -351,8 +361,7 @@ static void test_bind_overdue_before_start(void **state) {
         shorten_deadline(fixture);
         start(fixture, HANDOVER_TO_VFIO, HANG ORIGINS "echo ready\n" GO "exit 0\n");
         run_until(fixture, 1);
-        assert_outcome(fixture, 0, HANDOVER_OVERDUE,
-                       "An earlier handover of 0000:01:00.0 has not ended within 1 seconds.");
+        assert_overdue(fixture, 0, "An earlier handover of 0000:01:00.0 has not ended");
         assert_int_equal(handovers_start(fixture->handovers, HANDOVER_TO_VFIO, fixture->record),
                          -EBUSY);
         fifo_feed(fixture);
@@ -369,11 +378,33 @@ static void test_release_overdue(void **state) {
 
         shorten_deadline(fixture);
         start(fixture, HANDOVER_TO_HOST,
-              "echo ready\n" GO
+              "echo ready\n" GO "echo 'step The process has not let go of it'\n" HANG
               "echo 'step The driver vfio-pci has not let go of 0000:01:00.0'\n" HANG "exit 0\n");
         run_until(fixture, 1);
+        assert_overdue(fixture, 0, "The process has not let go of it");
+        assert_true(handovers_running(fixture->handovers, fixture->record->card));
+        /* What it waits for now is told too. */
+        fifo_feed(fixture);
+        run_until(fixture, 2);
+        assert_overdue(fixture, 1, "The driver vfio-pci has not let go of 0000:01:00.0");
+        fifo_feed(fixture);
+        run_until(fixture, 3);
+        assert_outcome(fixture, 2, HANDOVER_DONE, NULL);
+}
+
+/* An earlier daemon's helper is at the card, and was overdue long before this one was started: that
+ * is told at once, in its words, and not after a deadline of our own (60 s). When it has ended the
+ * work is done. */
+static void test_held_by_an_earlier_one(void **state) {
+        Fixture *fixture = *state;
+
+        start(fixture, HANDOVER_TO_HOST,
+              "echo 'held 1 1795528800 The driver nvidia has not let go of 0000:01:00.0'\n" HANG
+              "echo ready\n" GO "exit 0\n");
+        run_until(fixture, 1);
         assert_outcome(fixture, 0, HANDOVER_OVERDUE,
-                       "The driver vfio-pci has not let go of 0000:01:00.0 within 1 seconds.");
+                       "The driver nvidia has not let go of 0000:01:00.0 since 2026-11-24 14:00:00 "
+                       "UTC.");
         assert_true(handovers_running(fixture->handovers, fixture->record->card));
         fifo_feed(fixture);
         run_until(fixture, 2);
@@ -439,6 +470,7 @@ int main(void) {
                 TEST(test_bind_overdue_before_start),
                 TEST(test_again),
                 TEST(test_release_overdue),
+                TEST(test_held_by_an_earlier_one),
                 TEST(test_parallel),
                 TEST(test_cannot_start),
         };

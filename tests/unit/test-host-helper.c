@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <umockdev.h>
@@ -364,6 +365,7 @@ static void helper_run(const char *direction, const char *gpu, const char *audio
         assert_int_equal(verdicts, verdict != NULL);
         assert_int_equal(status == EXIT_SUCCESS, verdict == NULL);
         failure_is_loss = false;
+        n_locks = 0;
         /* The kernel lets go of the locks with the process. */
         for (int fd = 3; fd < 64; fd++) {
                 g_autofree char *link = g_strdup_printf("/proc/self/fd/%d", fd);
@@ -416,6 +418,7 @@ static void test_no_permission(void **state) {
 
                 kernel.answer = answers[i / 2];
                 assert_int_equal(handover_main(4, argv), EXIT_FAILURE);
+                n_locks = 0;
                 g_remove(lock); /* still ours: the next takes another */
         }
         assert_string_equal(kernel.did->str, "");
@@ -696,6 +699,59 @@ static void test_nobody_listens(void **state) {
         assert_stands(0, "nvidia", "your");
 }
 
+/* A helper of an earlier daemon is stuck at the card: the next one says what that is at, does
+ * nothing, and goes when its own daemon goes, so that they do not queue up. */
+static void test_waits_for_an_earlier_one(void **state) {
+        g_autofree char *path = g_strconcat(kernel.state_dir, "/" GPU ".lock", NULL);
+        const char *note = "17 1795528800 The driver nvidia has not let go of " GPU "\n";
+        int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        int in[2], out[2], status;
+        char said[256] = "";
+        pid_t pid;
+
+        put("nvidia", "", "");
+        assert_return_code(fd, errno);
+        assert_return_code(flock(fd, LOCK_EX), errno);
+        assert_int_equal(write(fd, note, strlen(note)), strlen(note));
+        assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, in), errno);
+        assert_return_code(pipe2(out, O_CLOEXEC), errno);
+        pid = fork();
+        assert_return_code(pid, errno);
+        if (pid == 0) {
+                dup2(in[1], STDIN_FILENO);
+                dup2(out[1], STDOUT_FILENO);
+                execl(real_program, real_program, "release", kernel.state_dir,
+                      GPU "=nvidia,override=mine", NULL);
+                _exit(127);
+        }
+        close(in[1]);
+        close(out[1]);
+        assert_true(read(out[0], said, sizeof said - 1) > 0);
+        assert_string_equal(said,
+                            "held 17 1795528800 The driver nvidia has not let go of " GPU "\n");
+        close(in[0]);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == EXIT_FAILURE);
+        close(out[0]);
+        close(fd);
+        assert_stands(0, "nvidia", "");
+}
+
+/* And whoever holds the lock says in its file what it is at. */
+static void test_notes_what_it_is_at(void **state) {
+        g_autofree char *path = g_strconcat(kernel.state_dir, "/" AUDIO ".lock", NULL);
+        g_autofree char *note = NULL;
+
+        put("nvidia", "snd_hda_intel", "");
+        kernel.cards[1].keeps = true;
+        helper_run("bind", GPU, AUDIO,
+                   "failed The driver snd_hda_intel refused to let go of " AUDIO ".");
+        assert_true(g_file_get_contents(path, &note, NULL, NULL));
+        assert_true(g_regex_match_simple("^[0-9]+ [0-9]+ The driver snd_hda_intel has not let go "
+                                         "of " AUDIO "\n$",
+                                         note, 0, 0));
+}
+
 static void test_arguments(void **state) {
         static const char *const wrong[] = { "",
                                              "01:00",
@@ -735,6 +791,8 @@ int main(int argc, char *argv[]) {
                 TEST(test_release_restores_what_it_can),
                 TEST(test_release_cannot_restore),
                 TEST(test_nobody_listens),
+                TEST(test_waits_for_an_earlier_one),
+                TEST(test_notes_what_it_is_at),
                 TEST(test_arguments),
         };
 
