@@ -150,6 +150,19 @@ const char *gpu_fault_to_string(GpuFault fault) {
         return words[fault];
 }
 
+const char *gpu_fault_help(GpuFault fault) {
+        static const char *const help[_GPU_FAULT_MAX] = {
+                [GPU_FAULT_NONE] = "",
+                [GPU_FAULT_STUCK] = "Stop what uses the GPU (ListHolders); its fault clears when "
+                                    "the driver lets go.",
+                [GPU_FAULT_LOST] = "Reset or power-cycle the card, then call Recover.",
+                [GPU_FAULT_HANDOVER_FAILED] = "Remove the cause (the kernel's log says more: "
+                                              "journalctl -k), then call Recover.",
+        };
+
+        return help[fault];
+}
+
 const char *gpu_event_to_string(GpuEvent event) {
         static const char *const words[_GPU_EVENT_MAX] = {
                 [GPU_SEEN_HOST] = "seen-host",

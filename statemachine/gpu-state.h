@@ -81,6 +81,8 @@ GpuEvent gpu_observation(bool on_vfio, bool held);
 const char *gpu_state_to_string(GpuState state);
 const char *gpu_pending_to_string(GpuPending pending);
 const char *gpu_fault_to_string(GpuFault fault);
+/* What a person can do about the fault: a sentence. Constant. */
+const char *gpu_fault_help(GpuFault fault);
 /* For logs and the dump of the table. */
 const char *gpu_event_to_string(GpuEvent event);
 const char *gpu_verdict_to_string(GpuVerdict verdict);

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-static int gpu_write_record(Manager *manager, Gpu *gpu) {
+int gpu_write_record(Manager *manager, Gpu *gpu) {
         int r = manager->host.ops->ledger_write(manager->host.self, gpu->record);
 
         if (r >= 0)
@@ -13,37 +13,55 @@ static int gpu_write_record(Manager *manager, Gpu *gpu) {
         return r;
 }
 
-static void gpu_forget_record(Manager *manager, Gpu *gpu) {
+void gpu_forget_record(Manager *manager, Gpu *gpu) {
         if (gpu->recorded)
                 manager->host.ops->ledger_remove(manager->host.self, gpu->address);
         gpu->recorded = false;
         g_clear_pointer(&gpu->record, card_record_free);
 }
 
-static void record_add_origin(CardRecord *record, const PciFunction *function) {
-        FunctionOrigin origin = { .address = function->address };
+static FunctionOrigin *record_origin(const CardRecord *record, PciAddress function) {
+        for (guint i = 0; i < record->origins->len; i++) {
+                FunctionOrigin *origin = &g_array_index(record->origins, FunctionOrigin, i);
 
-        g_strlcpy(origin.driver, function->driver, sizeof(origin.driver));
-        g_array_append_val(record->origins, origin);
+                if (pci_address_equal(origin->address, function))
+                        return origin;
+        }
+        return NULL;
 }
 
-/* A record of where the card is now; the helper's own look replaces it before anything is touched.
- */
-static CardRecord *gpu_make_record(const Gpu *gpu) {
-        CardRecord *record = card_record_new(gpu->address);
+const FunctionOrigin *gpu_origin(const Gpu *gpu, PciAddress function) {
+        return gpu->record ? record_origin(gpu->record, function) : NULL;
+}
 
-        record_add_origin(record, &gpu->facts->function);
-        for (guint i = 0; i < gpu->facts->companions->len; i++)
-                record_add_origin(record, &g_array_index(gpu->facts->companions, PciFunction, i));
-        return record;
+static void record_add_origin(CardRecord *record, guint index, const PciFunction *function) {
+        FunctionOrigin origin = { .address = function->address };
+
+        if (record_origin(record, function->address))
+                return;
+        g_strlcpy(origin.driver, function->driver, sizeof(origin.driver));
+        g_array_insert_val(record->origins, index, origin);
+}
+
+/* Adds every function that is not in the record, from where it is now; the helper's own look
+ * replaces that before anything is touched. */
+static void gpu_complete_record(Gpu *gpu) {
+        const GArray *companions = gpu->facts->companions;
+
+        if (!gpu->record)
+                gpu->record = card_record_new(gpu->address);
+        record_add_origin(gpu->record, 0, &gpu->facts->function);
+        for (guint i = 0; i < companions->len; i++)
+                record_add_origin(gpu->record, gpu->record->origins->len,
+                                  &g_array_index(companions, PciFunction, i));
 }
 
 int gpu_begin_binding(Manager *manager, Gpu *gpu, const char *uuid) {
         bool fresh = !gpu->record;
         int r;
 
+        gpu_complete_record(gpu);
         if (fresh) {
-                gpu->record = gpu_make_record(gpu);
                 /* Bind means to keep it on vfio-pci; a machine leaves it as it was. */
                 gpu->record->return_to_host = uuid[0] != '\0';
         }
@@ -61,9 +79,13 @@ static int card_origins(void *userdata, PciAddress card, const GArray *origins) 
 
         if (!gpu || !gpu->record)
                 return -ENODEV;
-        if (!gpu->recorded && gpu->view.pending == GPU_PENDING_BINDING) {
-                g_array_set_size(gpu->record->origins, 0);
-                g_array_append_vals(gpu->record->origins, origins->data, origins->len);
+        /* Of what was moved already the record knows better. */
+        for (guint i = 0; gpu->view.pending == GPU_PENDING_BINDING && i < origins->len; i++) {
+                const FunctionOrigin *told = &g_array_index(origins, FunctionOrigin, i);
+                FunctionOrigin *origin = record_origin(gpu->record, told->address);
+
+                if (origin && (!gpu->recorded || !origin->known))
+                        *origin = *told;
         }
         return gpu_write_record(manager, gpu);
 }
@@ -73,7 +95,7 @@ int gpu_want_on_host(Manager *manager, Gpu *gpu, bool any_host_driver) {
         int r;
 
         if (!gpu->record)
-                gpu->record = gpu_make_record(gpu);
+                gpu_complete_record(gpu);
         gpu->record->return_to_host = true;
         gpu->record->any_host_driver = any_host_driver;
         gpu->record->machine_uuid[0] = '\0';
@@ -91,19 +113,13 @@ static void gpu_fail(Gpu *gpu, GpuEvent event, const char *message) {
                 gpu_set_text(&gpu->fault_message, message ?: "", gpu, GPU_CHANGED_FAULT);
 }
 
-static bool gpu_partly_on_vfio(const Gpu *gpu) {
+bool gpu_partly_on_vfio(const Gpu *gpu) {
         if (pci_function_on_vfio(&gpu->facts->function))
                 return true;
         for (guint i = 0; i < gpu->facts->companions->len; i++)
                 if (pci_function_on_vfio(&g_array_index(gpu->facts->companions, PciFunction, i)))
                         return true;
         return false;
-}
-
-/* On vfio-pci no more, and not merely between two drivers. */
-static bool gpu_was_taken_back(const Gpu *gpu) {
-        return gpu->view.pending == GPU_PENDING_NONE && gpu->facts->function.driver[0] &&
-               !gpu_partly_on_vfio(gpu);
 }
 
 static bool record_is_of_vfio(const CardRecord *record) {
@@ -114,20 +130,10 @@ static bool record_is_of_vfio(const CardRecord *record) {
         return true;
 }
 
-/* Somebody else has taken the card back to the host. Which one, and by what override, is
- * their affair; only the power settings are still ours to put back. */
-static int gpu_want_power_back(Manager *manager, Gpu *gpu) {
-        for (guint i = 0; i < gpu->record->origins->len; i++)
-                g_array_index(gpu->record->origins, FunctionOrigin, i).known = false;
-        return gpu_want_on_host(manager, gpu, false);
-}
-
-/* Nobody needs the card and it stays on vfio-pci, where it was before its machine. Whether it does.
- */
-static bool gpu_stay(Manager *manager, Gpu *gpu) {
+/* Nobody needs the card and it stays on vfio-pci, where it was before its machine. */
+static void gpu_stay(Manager *manager, Gpu *gpu) {
         if (!gpu->record->machine_uuid[0])
-                return !gpu_was_taken_back(gpu) || gpu_want_power_back(manager, gpu) < 0;
-
+                return;
         gpu->record->machine_uuid[0] = '\0';
         /* It was there before we came. Only records of an earlier version are such: now the helper
          * is sent to put back what it finds changed. */
@@ -135,7 +141,6 @@ static bool gpu_stay(Manager *manager, Gpu *gpu) {
                 gpu_forget_record(manager, gpu);
         else
                 gpu_write_record(manager, gpu);
-        return true;
 }
 
 void gpu_settle(Manager *manager, Gpu *gpu, bool despite_fault) {
@@ -156,8 +161,10 @@ void gpu_settle(Manager *manager, Gpu *gpu, bool despite_fault) {
                 gpu_tell(manager, gpu, "");
                 return;
         }
-        if (!gpu->record->return_to_host && gpu_stay(manager, gpu))
+        if (!gpu->record->return_to_host) {
+                gpu_stay(manager, gpu);
                 return;
+        }
 
         gpu_apply(gpu, GPU_RETURNING);
         r = manager->host.ops->handover(manager->host.self, HANDOVER_TO_HOST, gpu->record);
@@ -187,14 +194,10 @@ Refusal *card_refusal(PciAddress address, HandoverOutcome outcome, const char *m
         pci_address_print(address, shown);
         switch (outcome) {
         case HANDOVER_OVERDUE:
-                return refusal_new(
-                        REFUSAL_HANDOVER_TIMEOUT, shown,
-                        "Stop what uses the GPU (ListHolders); its fault clears when the "
-                        "driver lets go.",
-                        "GPU %s was not handed over in time: %s", shown, message);
+                return refusal_new(REFUSAL_HANDOVER_TIMEOUT, shown, gpu_fault_help(GPU_FAULT_STUCK),
+                                   "GPU %s was not handed over in time: %s", shown, message);
         case HANDOVER_LOST:
-                return refusal_new(REFUSAL_GPU_FAULTED, shown,
-                                   "Reset or power-cycle the card, then call Recover.",
+                return refusal_new(REFUSAL_GPU_FAULTED, shown, gpu_fault_help(GPU_FAULT_LOST),
                                    "GPU %s does not answer any more: %s", shown, message);
         default:
                 return refusal_new(REFUSAL_HANDOVER_FAILED, shown,
@@ -250,6 +253,20 @@ static void card_apply_outcome(Manager *manager, Gpu *gpu, HandoverOutcome outco
         }
 }
 
+/* On the way to vfio-pci it was there, and between the helper's last look and ours somebody else
+ * has taken it away. What is left of it goes home, as after any other failure. */
+static bool card_was_taken(const Gpu *gpu, HandoverOutcome outcome) {
+        return outcome == HANDOVER_DONE && gpu->view.pending == GPU_PENDING_BINDING &&
+               !gpu_wholly_on_vfio(gpu);
+}
+
+/* Whether anybody waits for a helper at the card: at one that was plugged in where another was, an
+ * outcome says nothing of this one. */
+static bool gpu_is_moving(const Gpu *gpu) {
+        return gpu->view.pending == GPU_PENDING_BINDING ||
+               gpu->view.pending == GPU_PENDING_RELEASING;
+}
+
 static void card_moved(void *userdata, PciAddress card, HandoverOutcome outcome,
                        const char *message) {
         Manager *manager = userdata;
@@ -269,6 +286,14 @@ static void card_moved(void *userdata, PciAddress card, HandoverOutcome outcome,
         /* One look and one outcome are told together: State, Driver and Pending change at once. */
         if (r >= 0)
                 gpu_take_facts(gpu, g_steal_pointer(&facts));
+        if (!gpu_is_moving(gpu)) {
+                gpu_refresh(manager, gpu, NULL);
+                return;
+        }
+        if (card_was_taken(gpu, outcome)) {
+                outcome = HANDOVER_FAILED;
+                message = "Somebody else has rebound it as soon as it was handed over.";
+        }
         reason = gpu_move_reason(gpu);
         was_binding = gpu->view.pending == GPU_PENDING_BINDING;
         was_stuck = gpu->view.fault == GPU_FAULT_STUCK;
@@ -291,6 +316,7 @@ void manager_drop_gpu(Manager *manager, Gpu *gpu) {
         PciAddress address = gpu->address;
         Launch *launch = gpu->launch ?: gpu->awaited_by;
         bool was_awaited = gpu->awaited_by != NULL;
+        Machine *bereft = manager_take_from_domain(manager, gpu->facts);
         char shown[PCI_ADDRESS_BUFFER];
 
         /* A card that comes back is a new one, on whatever driver the kernel gives it. */
@@ -298,6 +324,9 @@ void manager_drop_gpu(Manager *manager, Gpu *gpu) {
         if (manager->observer.gpu_removed)
                 manager->observer.gpu_removed(manager->observer_data, gpu);
         g_ptr_array_remove(manager->gpus, gpu);
+        manager_refresh_present(manager);
+        if (bereft)
+                machine_lose_gpu(manager, bereft, address);
         pci_address_print(address, shown);
         for (guint i = 0; i < manager->gpu_calls->len; i++) {
                 Call *call = g_ptr_array_index(manager->gpu_calls, i);
@@ -318,16 +347,29 @@ void manager_drop_gpu(Manager *manager, Gpu *gpu) {
         manager_continue_deletes(manager);
 }
 
+/* The drivers of all its functions, to be compared. */
+static char *gpu_drivers(const Gpu *gpu) {
+        GString *drivers = g_string_new(gpu->facts->function.driver);
+
+        for (guint i = 0; i < gpu->facts->companions->len; i++)
+                g_string_append_printf(
+                        drivers, ",%s",
+                        g_array_index(gpu->facts->companions, PciFunction, i).driver);
+        return g_string_free(drivers, FALSE);
+}
+
 static void device_changed(void *userdata, PciAddress address) {
         Manager *manager = userdata;
         Gpu *gpu = manager_find_gpu(manager, address);
-        g_autofree char *driver = gpu ? g_strdup(gpu->facts->function.driver) : NULL;
+        g_autofree char *drivers = gpu ? gpu_drivers(gpu) : NULL;
+        g_autofree char *drivers_now = NULL;
         bool driver_changed;
 
         gpu = manager_look_at_gpu(manager, address);
         if (!gpu)
                 return;
-        driver_changed = driver && !g_str_equal(driver, gpu->facts->function.driver);
+        drivers_now = gpu_drivers(gpu);
+        driver_changed = drivers && !g_str_equal(drivers, drivers_now);
         /* What the kernel had refused somebody has done: perhaps the cause is gone. */
         if (manager_has_looked(manager))
                 gpu_settle(manager, gpu,
@@ -351,12 +393,27 @@ static bool is_listed(const GArray *addresses, PciAddress address) {
         return false;
 }
 
+/* Whether every function that the record speaks of is on vfio-pci. */
+static bool gpu_is_where_recorded(const Gpu *gpu) {
+        const GArray *companions = gpu->facts->companions;
+
+        if (gpu_origin(gpu, gpu->address) && !pci_function_on_vfio(&gpu->facts->function))
+                return false;
+        for (guint i = 0; i < companions->len; i++) {
+                const PciFunction *function = &g_array_index(companions, PciFunction, i);
+
+                if (gpu_origin(gpu, function->address) && !pci_function_on_vfio(function))
+                        return false;
+        }
+        return true;
+}
+
 /* After a crash of the daemon: a Bind that it cut short was promised to nobody, so it is undone. */
 static void manager_undo_half_binds(Manager *manager) {
         for (guint i = 0; i < manager->gpus->len; i++) {
                 Gpu *gpu = g_ptr_array_index(manager->gpus, i);
 
-                if (gpu->record && !gpu->record->machine_uuid[0] && !gpu_wholly_on_vfio(gpu))
+                if (gpu->record && !gpu->record->machine_uuid[0] && !gpu_is_where_recorded(gpu))
                         gpu_want_on_host(manager, gpu, gpu->record->any_host_driver);
         }
 }

@@ -72,10 +72,8 @@ static void check_claims(const CheckCard *card, const char *shown, GPtrArray *fi
                 break;
         case GPU_REFUSED_FAULTED:
                 findings_error(findings, REFUSAL_GPU_FAULTED, shown,
-                               "Remove the cause, then call Recover on the GPU; its FaultMessage "
-                               "says more.",
-                               "GPU %s is faulted (%s): %s", shown,
-                               gpu_fault_to_string(card->view.fault), card->fault_message);
+                               gpu_fault_help(card->view.fault), "GPU %s is faulted (%s): %s",
+                               shown, gpu_fault_to_string(card->view.fault), card->fault_message);
                 break;
         case GPU_REFUSED_PENDING:
                 if (card->taken_by[0])
@@ -89,6 +87,14 @@ static void check_claims(const CheckCard *card, const char *shown, GPtrArray *fi
                                        gpu_pending_to_string(card->view.pending));
                 break;
         default:
+                /* libvirt would hand what is at the address to neither or to both. */
+                if (card->named_by[0])
+                        findings_error(findings, REFUSAL_GPU_IN_USE, shown,
+                                       "Shut that machine down first, or take the device out of it "
+                                       "with virsh detach-device.",
+                                       "GPU %s is not in machine %s, but libvirt still has that "
+                                       "address down as that machine's.",
+                                       shown, card->named_by);
                 break;
         }
         if (card->neighbour_taken_by[0])

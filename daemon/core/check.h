@@ -14,6 +14,8 @@ typedef struct CheckCard {
         GpuView view;
         const char *fault_message;
         const char *taken_by;           /* the machine that has or gets it, "" = none */
+        const char *named_by;           /* the running machine in which libvirt says that the card
+                                         * is, also where another was there before; "" = none */
         const char *neighbour_taken_by; /* the machine that has or gets a device of the same IOMMU
                                          * group outside the card, "" = none */
 } CheckCard;

@@ -10,6 +10,7 @@
 
 void domain_free(Domain *domain) {
         domain_facts_free(domain->facts);
+        g_array_unref(domain->lost);
         g_free(domain);
 }
 
@@ -17,7 +18,7 @@ Domain *manager_find_domain(Manager *manager, const char *uuid) {
         return g_hash_table_lookup(manager->domains, uuid);
 }
 
-static bool domain_may_live(const Domain *domain) {
+bool domain_may_live(const Domain *domain) {
         return domain->facts->active || domain->process_lives ||
                (domain->start_asked && !domain->process_died);
 }
@@ -28,33 +29,6 @@ bool manager_domain_may_live(Manager *manager, const char *uuid) {
         /* Of a domain that nobody has seen, only a libvirt that has told them all says it is not.
          */
         return domain ? domain_may_live(domain) : !manager->domains_known;
-}
-
-static bool domain_has_function(const Domain *domain, PciAddress address) {
-        for (guint i = 0; i < domain->facts->hostdevs->len; i++)
-                if (pci_address_equal(g_array_index(domain->facts->hostdevs, PciAddress, i),
-                                      address))
-                        return true;
-        return false;
-}
-
-const Domain *manager_domain_with(Manager *manager, const DeviceFacts *card) {
-        GHashTableIter iter;
-        Domain *domain;
-
-        g_hash_table_iter_init(&iter, manager->domains);
-        while (g_hash_table_iter_next(&iter, NULL, (void **)&domain)) {
-                if (!domain_may_live(domain))
-                        continue;
-                if (domain_has_function(domain, card->function.address))
-                        return domain;
-                for (guint i = 0; i < card->companions->len; i++)
-                        if (domain_has_function(
-                                    domain,
-                                    g_array_index(card->companions, PciFunction, i).address))
-                                return domain;
-        }
-        return NULL;
 }
 
 /* --- machines --- */
@@ -88,6 +62,7 @@ static int machine_order(const void *a, const void *b) {
 void manager_add_machine(Manager *manager, Machine *machine) {
         g_ptr_array_add(manager->machines, machine);
         g_ptr_array_sort(manager->machines, machine_order);
+        machine_refresh_present(manager, machine);
         if (manager->observer.machine_added)
                 manager->observer.machine_added(manager->observer_data, machine);
 }
@@ -114,6 +89,19 @@ MachineVerdict machine_apply(Manager *manager, Machine *machine, MachineEvent ev
                 manager->observer.machine_state_changed(manager->observer_data, machine, old,
                                                         reason);
         return verdict;
+}
+
+void machine_lose_gpu(Manager *manager, Machine *machine, PciAddress gpu) {
+        char shown[PCI_ADDRESS_BUFFER];
+
+        g_free(machine->state_reason);
+        machine->state_reason =
+                g_strdup_printf("GPU %s has gone from the bus", pci_address_print(gpu, shown));
+        if (manager->observer.machine_changed)
+                manager->observer.machine_changed(manager->observer_data, machine,
+                                                  MACHINE_CHANGED_REASON);
+        if (manager->observer.machine_lost_gpu)
+                manager->observer.machine_lost_gpu(manager->observer_data, machine, gpu);
 }
 
 static const char *off_reason_to_string(DomainOffReason reason) {
@@ -192,6 +180,7 @@ void machine_refresh(Manager *manager, Machine *machine) {
                 event = MACHINE_SEEN_STOPPING;
         machine_take_facts(manager, machine, domain);
         machine_apply(manager, machine, event, reason);
+        machine_refresh_present(manager, machine);
 }
 
 static Machine *manager_adopt_machine(Manager *manager, const Domain *domain) {
@@ -367,6 +356,7 @@ static void manager_take_domain(Manager *manager, DomainFacts *facts) {
                 domain = g_new0(Domain, 1);
                 domain->manager = manager;
                 domain->facts = domain_facts_new();
+                domain->lost = g_array_new(FALSE, TRUE, sizeof(PciAddress));
                 g_hash_table_insert(manager->domains, g_strdup(facts->uuid), domain);
         }
         if (domain->process_lives)
@@ -392,6 +382,7 @@ static void manager_take_domain(Manager *manager, DomainFacts *facts) {
         *domain->facts = *facts;
         *facts = before;
         domain->gone = false;
+        domain_forget_lost(domain, domain->facts->pid != old_pid);
         if (domain->facts->active) {
                 domain->has_run = true;
                 domain->start_asked = false;

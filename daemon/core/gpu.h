@@ -18,8 +18,16 @@ typedef enum GpuChange {
         GPU_CHANGED_FACTS = 1 << 7,   /* anything of facts but the driver: companions, group, ... */
 } GpuChange;
 
+/* One function's driver, changed by somebody who is not this service. */
+typedef struct GpuDrift {
+        PciAddress function;
+        char old_driver[64]; /* "" = none; likewise below */
+        char driver[64];
+} GpuDrift;
+
 typedef struct Gpu {
         PciAddress address;
+        uint64_t instance;  /* tells this card from others that were at the address before */
         DeviceFacts *facts; /* of the last look; never NULL */
         GpuView view;
         char *fault_message;  /* "" without a fault */

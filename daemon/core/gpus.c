@@ -68,20 +68,15 @@ bool gpu_owes_return(const Gpu *gpu, const char *uuid) {
 /* --- who has it --- */
 
 static void gpu_refresh_host_driver(Gpu *gpu) {
+        const FunctionOrigin *origin = gpu_origin(gpu, gpu->address);
         const char *driver = gpu->facts->function.driver;
 
         if (!pci_function_on_vfio(&gpu->facts->function)) {
                 /* Between two drivers there is none; what it returns to does not change by that. */
                 if (driver[0] || (gpu->view.pending == GPU_PENDING_NONE && !gpu->record))
                         gpu_set_text(&gpu->host_driver, driver, gpu, GPU_CHANGED_HOST_DRIVER);
-        } else if (gpu->record && gpu->record->origins->len > 0) {
-                const FunctionOrigin *origin =
-                        &g_array_index(gpu->record->origins, FunctionOrigin, 0);
-
-                if (!g_str_equal(origin->driver, "vfio-pci"))
-                        gpu_set_text(&gpu->host_driver, origin->driver, gpu,
-                                     GPU_CHANGED_HOST_DRIVER);
-        }
+        } else if (origin && !g_str_equal(origin->driver, "vfio-pci"))
+                gpu_set_text(&gpu->host_driver, origin->driver, gpu, GPU_CHANGED_HOST_DRIVER);
 }
 
 const char *gpu_move_reason(const Gpu *gpu) {
@@ -91,7 +86,7 @@ const char *gpu_move_reason(const Gpu *gpu) {
         case GPU_PENDING_RELEASING:
                 return "handed back to the host";
         default:
-                return "somebody else rebound it";
+                return "";
         }
 }
 
@@ -104,7 +99,10 @@ void gpu_refresh(Manager *manager, Gpu *gpu, const char *reason) {
         if (domain && gpu->told_state != GPU_ATTACHED)
                 attachment = g_strdup_printf("machine %s runs with it", name);
         else if (!domain && gpu->told_state == GPU_ATTACHED)
-                attachment = g_strdup_printf("machine %s has ended", gpu->machine_name);
+                attachment = g_strdup_printf(manager_has_live_domain(manager, gpu->machine_name)
+                                                     ? "machine %s has let go of it"
+                                                     : "machine %s has ended",
+                                             gpu->machine_name);
 
         if (gpu->machine_is_ours != ours)
                 gpu->untold |= GPU_CHANGED_MACHINE;
@@ -142,6 +140,7 @@ static CardRecord *manager_adopt_orphan(Manager *manager, PciAddress address) {
 static Gpu *manager_add_gpu(Manager *manager, DeviceFacts *facts) {
         Gpu *gpu = gpu_new(facts);
 
+        gpu->instance = ++manager->instances;
         gpu->record = manager_adopt_orphan(manager, gpu->address);
         gpu->recorded = gpu->record != NULL;
         gpu_apply(gpu, gpu_observation(pci_function_on_vfio(&facts->function),
@@ -154,6 +153,7 @@ static Gpu *manager_add_gpu(Manager *manager, DeviceFacts *facts) {
         if (manager->observer.gpu_added)
                 manager->observer.gpu_added(manager->observer_data, gpu);
         manager->host.ops->read_link(manager->host.self, gpu->address);
+        manager_refresh_present(manager);
         return gpu;
 }
 
@@ -199,6 +199,17 @@ static bool same_card(const DeviceFacts *a, const DeviceFacts *b) {
                a->function.subsystem_device == b->function.subsystem_device;
 }
 
+/* A new look at a card that is known. */
+static void gpu_look_anew(Manager *manager, Gpu *gpu, DeviceFacts *facts) {
+        g_autoptr(GArray) drifts = gpu_find_drifts(manager, gpu, facts);
+        g_autofree char *reason = gpu_drift_reason(gpu, drifts);
+
+        gpu_take_facts(gpu, facts);
+        gpu_follow_drifts(manager, gpu, drifts);
+        gpu_refresh(manager, gpu, reason);
+        gpu_tell_drifts(manager, gpu, drifts);
+}
+
 Gpu *manager_look_at_gpu(Manager *manager, PciAddress address) {
         g_autoptr(DeviceFacts) facts = NULL;
         Gpu *gpu = manager_find_gpu(manager, address);
@@ -219,8 +230,8 @@ Gpu *manager_look_at_gpu(Manager *manager, PciAddress address) {
                 if (!device_facts_lead_card(facts) || facts->function.virtual_function)
                         return NULL;
                 gpu = manager_add_gpu(manager, g_steal_pointer(&facts));
+                gpu_refresh(manager, gpu, NULL);
         } else
-                gpu_take_facts(gpu, g_steal_pointer(&facts));
-        gpu_refresh(manager, gpu, NULL);
+                gpu_look_anew(manager, gpu, g_steal_pointer(&facts));
         return gpu;
 }

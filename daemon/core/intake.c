@@ -12,11 +12,12 @@ void intake_free(Intake *intake) {
         g_free(intake);
 }
 
-/* The machine that has, or gets, the function at @address; "" = none. */
-static const char *manager_taker(Manager *manager, PciAddress address) {
+/* The machine that has, or gets, the function; "" = none. */
+static const char *manager_taker(Manager *manager, const PciFunction *function) {
         g_autoptr(GArray) none = g_array_new(FALSE, FALSE, sizeof(PciFunction));
-        DeviceFacts alone = { .function = { .address = address }, .companions = none };
+        DeviceFacts alone = { .function = *function, .companions = none };
         const Domain *domain = manager_domain_with(manager, &alone);
+        PciAddress address = function->address;
 
         if (domain)
                 return domain->facts->name;
@@ -38,8 +39,8 @@ static const char *manager_taker(Manager *manager, PciAddress address) {
 
 const char *manager_neighbour_taker(Manager *manager, const DeviceFacts *facts) {
         for (guint i = 0; i < facts->neighbours->len; i++) {
-                const char *taker = manager_taker(
-                        manager, g_array_index(facts->neighbours, PciFunction, i).address);
+                const char *taker =
+                        manager_taker(manager, &g_array_index(facts->neighbours, PciFunction, i));
 
                 if (taker[0])
                         return taker;
@@ -50,11 +51,13 @@ const char *manager_neighbour_taker(Manager *manager, const DeviceFacts *facts) 
 void intake_look_at_card(Manager *manager, PciAddress address, CheckCard *ret,
                          GPtrArray *keep_facts) {
         const Gpu *gpu = manager_find_gpu(manager, address);
+        const Domain *namer;
 
         *ret = (CheckCard){
                 .address = address,
                 .fault_message = "",
                 .taken_by = "",
+                .named_by = "",
                 .neighbour_taken_by = "",
         };
         if (gpu) {
@@ -62,6 +65,8 @@ void intake_look_at_card(Manager *manager, PciAddress address, CheckCard *ret,
                 ret->view = gpu->view;
                 ret->fault_message = gpu->fault_message;
                 ret->taken_by = gpu->machine_name;
+                namer = manager_domain_naming(manager, gpu->facts);
+                ret->named_by = namer ? namer->facts->name : "";
                 ret->neighbour_taken_by = manager_neighbour_taker(manager, gpu->facts);
         } else {
                 DeviceFacts *facts;

@@ -173,9 +173,34 @@ static void launch_act(Launch *launch, HypervisorVerb verb, HypervisorDone done)
         manager->hypervisor.ops->act(manager->hypervisor.self, verb, launch->uuid, done, launch);
 }
 
+/* Between the handover and now somebody may have rebound a card, or pulled it. */
+static void launch_look_again(Launch *launch) {
+        for (guint i = 0; i < launch->gpus->len; i++) {
+                PciAddress address = g_array_index(launch->gpus, PciAddress, i);
+                const Gpu *gpu = manager_look_at_gpu(launch->manager, address);
+                char shown[PCI_ADDRESS_BUFFER];
+
+                if (!gpu || gpu_wholly_on_vfio(gpu))
+                        continue; /* one that is gone has said so: launch_card_gone() */
+                pci_address_print(address, shown);
+                launch_fail(launch,
+                            refusal_new(REFUSAL_INVALID_STATE, shown,
+                                        "See what rebinds it (driverctl, virsh nodedev-reattach, a "
+                                        "driver's package), then call again.",
+                                        "Somebody else has taken GPU %s, or what travels with it, "
+                                        "from vfio-pci before machine %s could be started.",
+                                        shown, launch->name));
+        }
+}
+
 static void launch_start(Launch *launch) {
         Domain *domain = manager_find_domain(launch->manager, launch->uuid);
 
+        launch_look_again(launch);
+        if (launch->failure) {
+                launch_advance(launch, false);
+                return;
+        }
         if (domain)
                 domain->start_asked = true;
         launch_act(launch, HYPERVISOR_START, launch_started);

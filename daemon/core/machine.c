@@ -8,6 +8,7 @@ Machine *machine_new(const char *name, const char *uuid) {
         g_strlcpy(machine->uuid, uuid, sizeof(machine->uuid));
         machine->state_reason = g_strdup("");
         machine->gpus = g_array_new(FALSE, TRUE, sizeof(PciAddress));
+        machine->present = g_array_new(FALSE, TRUE, sizeof(PciAddress));
         return machine;
 }
 
@@ -17,5 +18,6 @@ void machine_free(Machine *machine) {
         g_free(machine->name);
         g_free(machine->state_reason);
         g_array_unref(machine->gpus);
+        g_array_unref(machine->present);
         g_free(machine);
 }

@@ -10,7 +10,9 @@ typedef struct Launch Launch;
 typedef enum MachineChange {
         MACHINE_CHANGED_STATE = 1 << 0,  /* State and StateReason */
         MACHINE_CHANGED_LEADER = 1 << 1, /* LeaderPID */
-        MACHINE_CHANGED_FACTS = 1 << 2,  /* VCPUs, MemoryMiB, Autostart, GPUs, GPUAddresses */
+        MACHINE_CHANGED_FACTS = 1 << 2,  /* VCPUs, MemoryMiB, Autostart */
+        MACHINE_CHANGED_GPUS = 1 << 3,   /* GPUs */
+        MACHINE_CHANGED_REASON = 1 << 4, /* StateReason alone */
 } MachineChange;
 
 typedef struct Machine {
@@ -19,6 +21,8 @@ typedef struct Machine {
         MachineState state;
         char *state_reason; /* "" while there is nothing to say */
         GArray *gpus;       /* PciAddress, as Create was asked */
+        GArray *present;    /* PciAddress: those of them that there are, without a card that has
+                             * come in the place of one that the running machine has lost */
         uint32_t vcpus;
         uint64_t memory_mib;
         bool autostart;

@@ -1,6 +1,7 @@
 /* The manager's inside, shared by the files that together are the manager: manager.c (callers),
- * gpus.c (GPUs), cards.c (moving them), domains.c (machines), launcher.c (launches), intake.c (what
- * a check needs). Nobody else includes this. */
+ * gpus.c (GPUs), cards.c (moving them), drift.c (when somebody else does), domains.c (machines),
+ * tenancy.c (who has which card), launcher.c (launches), intake.c (what a check needs). Nobody else
+ * includes this. */
 #pragma once
 
 #include "core/check.h"
@@ -19,6 +20,8 @@ typedef struct Domain {
         bool undefine_asked;   /* of an unfinished Create; */
         bool undefine_refused; /* then it is shown, so that it can be deleted */
         bool gone;             /* libvirt has forgotten it; only the process is left */
+        GArray *lost;          /* PciAddress: functions that have gone from the bus under its QEMU,
+                                * and that libvirt still lists */
 } Domain;
 
 typedef struct Launch {
@@ -68,6 +71,7 @@ struct Manager {
         GHashTable *condemned;    /* uuid -> whether to forget it too: domains that a failed launch
                                    * may have left behind */
         GPtrArray *orphans;       /* CardRecord, owned: of cards not (yet) seen */
+        uint64_t instances;       /* GPUs seen so far */
         bool begun;               /* the host has listed its GPUs once */
         bool autostarted;         /* what is to start with the host has been seen to */
         bool domains_known;       /* libvirt has listed its domains since it was connected */
@@ -101,8 +105,22 @@ void gpu_set_text(char **field, const char *value, Gpu *gpu, GpuChange change);
 /* Takes @facts in the place of those of the last look. */
 void gpu_take_facts(Gpu *gpu, DeviceFacts *facts);
 
-/* Why its driver changes, as far as we know. Constant. */
+/* Why its driver changes while a helper is at it. Constant. */
 const char *gpu_move_reason(const Gpu *gpu);
+
+/* --- drift.c --- */
+
+/* The functions of the card whose driver somebody else has changed since the last look; @facts are
+ * those of a new one. A new array of GpuDrift. */
+GArray *gpu_find_drifts(Manager *manager, const Gpu *gpu, const DeviceFacts *facts);
+
+/* Gives up what the card's record says of functions that somebody else has moved. */
+void gpu_follow_drifts(Manager *manager, Gpu *gpu, const GArray *drifts);
+
+/* Why the driver of the GPU's own function has changed: a new text, NULL when it has not. */
+char *gpu_drift_reason(const Gpu *gpu, const GArray *drifts);
+
+void gpu_tell_drifts(Manager *manager, const Gpu *gpu, const GArray *drifts);
 
 /* --- cards.c --- */
 
@@ -114,6 +132,13 @@ int gpu_begin_binding(Manager *manager, Gpu *gpu, const char *uuid);
  * only on request. */
 void gpu_settle(Manager *manager, Gpu *gpu, bool despite_fault);
 void manager_settle(Manager *manager);
+
+/* Puts the card's record into the ledger; 0 or negative errno. And forgets it, there and here. */
+int gpu_write_record(Manager *manager, Gpu *gpu);
+void gpu_forget_record(Manager *manager, Gpu *gpu);
+
+/* Where the function came from, as the card's record says; NULL = it does not. */
+const FunctionOrigin *gpu_origin(const Gpu *gpu, PciAddress function);
 
 /* From now on the card is to go back to the host, whatever it was taken for, and with
  * @any_host_driver also what was on vfio-pci before. 0, or a negative errno when that could not be
@@ -128,8 +153,9 @@ void manager_drop_gpu(Manager *manager, Gpu *gpu);
 /* Whether the card waits for its way back from machine @uuid. */
 bool gpu_owes_return(const Gpu *gpu, const char *uuid);
 
-/* Whether every function of the card is on vfio-pci. */
+/* Whether every function of the card is on vfio-pci, or any. */
 bool gpu_wholly_on_vfio(const Gpu *gpu);
+bool gpu_partly_on_vfio(const Gpu *gpu);
 
 /* --- domains.c --- */
 
@@ -141,8 +167,8 @@ Domain *manager_find_domain(Manager *manager, const char *uuid);
  * its definition. */
 void manager_condemn(Manager *manager, const char *uuid, bool forget);
 
-/* The domain that has one of the card's functions and a live QEMU, or NULL. */
-const Domain *manager_domain_with(Manager *manager, const DeviceFacts *card);
+/* Whether a QEMU of the domain lives or may live. */
+bool domain_may_live(const Domain *domain);
 
 /* Whether a QEMU of this domain lives or may live. */
 bool manager_domain_may_live(Manager *manager, const char *uuid);
@@ -159,8 +185,35 @@ void manager_remove_machine(Manager *manager, Machine *machine);
 MachineVerdict machine_apply(Manager *manager, Machine *machine, MachineEvent event,
                              const char *reason);
 
+/* A card that it had has gone from the bus: its StateReason says so, and the observer is told. */
+void machine_lose_gpu(Manager *manager, Machine *machine, PciAddress gpu);
+
 /* Brings the machine to what its domain says. */
 void machine_refresh(Manager *manager, Machine *machine);
+
+/* --- tenancy.c --- */
+
+/* The domain that has one of the card's functions and a live QEMU, or NULL. */
+const Domain *manager_domain_with(Manager *manager, const DeviceFacts *card);
+
+/* The domain with a live QEMU that libvirt says has one of the card's functions, or NULL. It need
+ * not have it: see domain_has_function(). */
+const Domain *manager_domain_naming(Manager *manager, const DeviceFacts *card);
+
+/* Whether @name is a domain with a live QEMU. */
+bool manager_has_live_domain(Manager *manager, const char *name);
+
+/* The card is gone from the bus, and so from whatever machine had it. To be called before its GPU
+ * is dropped; returns the machine of ours that had it, or NULL. */
+Machine *manager_take_from_domain(Manager *manager, const DeviceFacts *card);
+
+/* Tells of which of their GPUs machines have, when that has changed. */
+void manager_refresh_present(Manager *manager);
+void machine_refresh_present(Manager *manager, Machine *machine);
+
+/* Of what libvirt does not list any more nothing has to be remembered, and with a @new_process
+ * nothing at all: whatever is listed at the address later was given to the domain later. */
+void domain_forget_lost(Domain *domain, bool new_process);
 
 /* --- manager.c --- */
 

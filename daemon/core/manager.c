@@ -151,8 +151,7 @@ static Refusal *gpu_refusal(const Gpu *gpu, GpuVerdict verdict) {
                 return refusal_new(REFUSAL_GPU_IN_USE, shown, "Shut that machine down first.",
                                    "GPU %s belongs to machine %s.", shown, gpu->machine_name);
         case GPU_REFUSED_FAULTED:
-                return refusal_new(REFUSAL_GPU_FAULTED, shown,
-                                   "Remove the cause, then call Recover.",
+                return refusal_new(REFUSAL_GPU_FAULTED, shown, gpu_fault_help(gpu->view.fault),
                                    "GPU %s is faulted (%s): %s", shown,
                                    gpu_fault_to_string(gpu->view.fault), gpu->fault_message);
         default:
@@ -266,7 +265,7 @@ void manager_release_gpu(Manager *manager, PciAddress address, ManagerDone done,
                 refuse(done, userdata, refusal);
                 return;
         }
-        if (!gpu->record && gpu->view.state == GPU_HOST_BOUND) {
+        if (!gpu->record && !gpu_partly_on_vfio(gpu)) {
                 done(userdata, NULL);
                 return;
         }

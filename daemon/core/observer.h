@@ -12,12 +12,17 @@ typedef struct Observer {
         void (*gpu_changed)(void *userdata, const Gpu *gpu, unsigned changes);
         /* After gpu_changed with GPU_CHANGED_STATE; once for every change of State. */
         void (*gpu_state_changed)(void *userdata, const Gpu *gpu, GpuState old, const char *reason);
+        /* Somebody else has changed the driver of one function of the card, from @drift->old_driver
+         * to @drift->driver; after the changes above, also where they say nothing. */
+        void (*gpu_drifted)(void *userdata, const Gpu *gpu, const GpuDrift *drift);
 
         void (*machine_added)(void *userdata, const Machine *machine);
         void (*machine_removed)(void *userdata, const Machine *machine);
         void (*machine_changed)(void *userdata, const Machine *machine, unsigned changes);
         void (*machine_state_changed)(void *userdata, const Machine *machine, MachineState old,
                                       const char *reason);
+        /* A GPU that the running machine had has gone from the bus; after gpu_removed. */
+        void (*machine_lost_gpu)(void *userdata, const Machine *machine, PciAddress gpu);
 
         /* A machine that is to start with the host could not; after its state was told, if it
          * changed. */

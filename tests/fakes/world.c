@@ -331,6 +331,7 @@ static void handover_origins(World *world, void *data) {
                         .known = true,
                         .address =
                                 g_array_index(handover->record->origins, FunctionOrigin, i).address,
+                        .known = true,
                 };
                 const WorldFunction *function = function_at(world, origin.address);
 
@@ -1029,6 +1030,17 @@ void world_kill_daemon(World *world) {
 
 void world_uevent(World *world, const char *address) {
         world->host_events->device_changed(world->manager, parsed(address));
+        world_check(world);
+}
+
+void world_rebind(World *world, const char *address, const char *driver) {
+        WorldFunction *function = world_function(world, address);
+
+        g_strlcpy(function->facts.driver, driver, sizeof(function->facts.driver));
+        if (driver[0] && !g_str_equal(driver, function->driver_override))
+                function->driver_override[0] = '\0';
+        if (g_str_equal(driver, "vfio-pci"))
+                g_strlcpy(function->driver_override, driver, sizeof(function->driver_override));
         world_check(world);
 }
 

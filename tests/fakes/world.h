@@ -83,6 +83,10 @@ WorldFunction *world_add(World *world, const char *address, uint32_t class, int 
 WorldFunction *world_function(World *world, const char *address);
 const char *world_driver(World *world, const char *address);
 void world_remove(World *world, const char *address);
+/* Somebody else gives the function another driver, "" = none, as driverctl or virsh do: an override
+ * that stands against it goes. That it lets go of a group which a QEMU holds is only begun: the
+ * link is gone, the QEMU has it still. Nobody is told before world_uevent(). */
+void world_rebind(World *world, const char *address, const char *driver);
 
 /* Starts a daemon's core on this world and lets it look around. */
 Manager *world_boot(World *world);

@@ -56,6 +56,7 @@ static Scene *scene_new(void) {
                 .facts = scene->gpu,
                 .fault_message = "",
                 .taken_by = "",
+                .named_by = "",
                 .neighbour_taken_by = "",
         };
         g_array_append_val(scene->facts.cards, card);

@@ -1081,7 +1081,7 @@ static void a_fault_clears_by_itself_when_somebody_removes_its_cause(void **stat
         assert_int_equal(gpu_at(world, AUDIO_CARD)->view.fault, GPU_FAULT_HANDOVER_FAILED);
         assert_string_equal(gpu_at(world, AUDIO_CARD)->host_driver, "bochs-drm");
         g_array_set_size(world->no_return, 0);
-        g_strlcpy(world_function(world, AUDIO_CARD)->facts.driver, "bochs-drm", 64);
+        world_rebind(world, AUDIO_CARD, "bochs-drm");
         world_uevent(world, AUDIO_CARD);
         world_run(world);
         assert_everything_home(world);

@@ -1,0 +1,102 @@
+/* Drift: somebody else (driverctl, a driver's package, virsh nodedev-detach, a hand) changes the
+ * driver of a card. It is seen by comparing two looks between which no helper of ours was at the
+ * card; it is told, and never fought: what somebody else has moved is not ours to give back, so the
+ * function drops out of the card's record. */
+#include "core/manager-private.h"
+
+#include <string.h>
+
+/* Whether what is seen to have moved may be the work of a helper: one that is at the card, or one
+ * that an earlier daemon has left and that nobody has been able to take over from yet. */
+static bool gpu_may_be_moved_by_us(Manager *manager, const Gpu *gpu) {
+        return !manager_has_looked(manager) ||
+               manager->host.ops->handing_over(manager->host.self, gpu->address) ||
+               (gpu->record && gpu->record->machine_uuid[0] && !manager->domains_known);
+}
+
+static const PciFunction *facts_function(const DeviceFacts *facts, PciAddress address) {
+        if (pci_address_equal(facts->function.address, address))
+                return &facts->function;
+        for (guint i = 0; i < facts->companions->len; i++) {
+                const PciFunction *function = &g_array_index(facts->companions, PciFunction, i);
+
+                if (pci_address_equal(function->address, address))
+                        return function;
+        }
+        return NULL;
+}
+
+static void compare(GArray *drifts, const PciFunction *before, const DeviceFacts *facts) {
+        const PciFunction *now = facts_function(facts, before->address);
+        GpuDrift drift = { .function = before->address };
+
+        if (!now || g_str_equal(before->driver, now->driver))
+                return;
+        g_strlcpy(drift.old_driver, before->driver, sizeof(drift.old_driver));
+        g_strlcpy(drift.driver, now->driver, sizeof(drift.driver));
+        g_array_append_val(drifts, drift);
+}
+
+GArray *gpu_find_drifts(Manager *manager, const Gpu *gpu, const DeviceFacts *facts) {
+        GArray *drifts = g_array_new(FALSE, TRUE, sizeof(GpuDrift));
+        const GArray *companions = gpu->facts->companions;
+
+        if (gpu_may_be_moved_by_us(manager, gpu))
+                return drifts;
+        compare(drifts, &gpu->facts->function, facts);
+        for (guint i = 0; i < companions->len; i++)
+                compare(drifts, &g_array_index(companions, PciFunction, i), facts);
+        return drifts;
+}
+
+static bool record_drop_function(CardRecord *record, PciAddress address) {
+        for (guint i = 0; i < record->origins->len; i++)
+                if (pci_address_equal(g_array_index(record->origins, FunctionOrigin, i).address,
+                                      address)) {
+                        g_array_remove_index(record->origins, i);
+                        return true;
+                }
+        return false;
+}
+
+void gpu_follow_drifts(Manager *manager, Gpu *gpu, const GArray *drifts) {
+        bool dropped = false;
+
+        for (guint i = 0; gpu->record && i < drifts->len; i++)
+                dropped |= record_drop_function(gpu->record,
+                                                g_array_index(drifts, GpuDrift, i).function);
+        if (!dropped)
+                return;
+        if (gpu->record->origins->len > 0) {
+                /* What the ledger cannot be told now a later daemon reads off the drivers. */
+                gpu_write_record(manager, gpu);
+                return;
+        }
+        gpu_forget_record(manager, gpu);
+        /* The kernel has done for somebody else what it had refused us, or nobody asks it to. */
+        if (gpu->view.fault == GPU_FAULT_HANDOVER_FAILED)
+                gpu_apply(gpu, GPU_CURED);
+}
+
+char *gpu_drift_reason(const Gpu *gpu, const GArray *drifts) {
+        for (guint i = 0; i < drifts->len; i++) {
+                const GpuDrift *drift = &g_array_index(drifts, GpuDrift, i);
+
+                if (!pci_address_equal(drift->function, gpu->address))
+                        continue;
+                if (!drift->driver[0])
+                        return g_strdup_printf("somebody else unbound it from %s",
+                                               drift->old_driver);
+                if (!drift->old_driver[0])
+                        return g_strdup_printf("somebody else bound it to %s", drift->driver);
+                return g_strdup_printf("somebody else rebound it from %s to %s", drift->old_driver,
+                                       drift->driver);
+        }
+        return NULL;
+}
+
+void gpu_tell_drifts(Manager *manager, const Gpu *gpu, const GArray *drifts) {
+        for (guint i = 0; manager->observer.gpu_drifted && i < drifts->len; i++)
+                manager->observer.gpu_drifted(manager->observer_data, gpu,
+                                              &g_array_index(drifts, GpuDrift, i));
+}
