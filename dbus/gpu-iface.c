@@ -37,16 +37,19 @@ int gpu_enumerate(sd_bus *sd, const char *prefix, void *userdata, char ***ret,
 static int gpu_begin(Bus *bus, sd_bus_message *m, const char *verb, PciAddress *ret_address,
                      sd_bus_error *error, Pending **ret) {
         const Gpu *gpu = gpu_at(bus, sd_bus_message_get_path(m));
+        g_autofree char *instance = NULL;
         char address[PCI_ADDRESS_BUFFER];
 
         *ret = NULL;
         if (!gpu)
                 return error_set_no_object(error, sd_bus_message_get_path(m));
         *ret_address = gpu->address;
+        instance = g_strdup_printf("%" G_GUINT64_FORMAT, gpu->instance);
         return pending_begin(bus, m, ACTION_GPU,
                              &(AuthorizeDetails){ .machine = gpu->machine_name,
                                                   .gpus = pci_address_print(gpu->address, address),
-                                                  .verb = verb },
+                                                  .verb = verb,
+                                                  .instance = instance },
                              error, ret);
 }
 

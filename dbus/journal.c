@@ -90,6 +90,29 @@ void journal_gpu_fault(const Gpu *gpu, GpuFault old) {
         entry_send(entry);
 }
 
+static const char *driver_or_none(const char *driver) {
+        return *driver ? driver : "none";
+}
+
+void journal_gpu_drift(const Gpu *gpu, const GpuDrift *drift) {
+        g_autoptr(GPtrArray) entry = entry_new(JOURNAL_GPU_DRIFT_ID, LOG_NOTICE);
+        const char *from = driver_or_none(drift->old_driver), *to = driver_or_none(drift->driver);
+        bool has_machine = gpu->view.state == GPU_ATTACHED;
+        char address[PCI_ADDRESS_BUFFER], function[PCI_ADDRESS_BUFFER];
+
+        pci_address_print(gpu->address, address);
+        pci_address_print(drift->function, function);
+        entry_add(entry, "MESSAGE=GPU %s: somebody else changed the driver of %s: %s -> %s%s%s",
+                  address, g_str_equal(address, function) ? "it" : function, from, to,
+                  has_machine ? ", while it is in machine " : "",
+                  has_machine ? gpu->machine_name : "");
+        entry_add(entry, "FEOS_FUNCTION=%s", function);
+        entry_add(entry, "FEOS_OLD_DRIVER=%s", from);
+        entry_add(entry, "FEOS_DRIVER=%s", to);
+        entry_add_gpu(entry, gpu);
+        entry_send(entry);
+}
+
 void journal_machine_state(const Machine *machine, MachineState old, const char *reason) {
         const char *from = machine_state_to_string(old);
         const char *to = machine_state_to_string(machine->state);
@@ -106,6 +129,19 @@ void journal_machine_state(const Machine *machine, MachineState old, const char 
         for (guint i = 0; i < machine->gpus->len; i++)
                 entry_add(entry, "FEOS_GPU=%s",
                           pci_address_print(g_array_index(machine->gpus, PciAddress, i), address));
+        entry_send(entry);
+}
+
+void journal_machine_lost_gpu(const Machine *machine, PciAddress gpu) {
+        g_autoptr(GPtrArray) entry = entry_new(JOURNAL_MACHINE_LOST_GPU_ID, LOG_WARNING);
+        char address[PCI_ADDRESS_BUFFER];
+
+        pci_address_print(gpu, address);
+        entry_add(entry, "MESSAGE=Machine %s has lost GPU %s: it has gone from the bus",
+                  machine->name, address);
+        entry_add(entry, "FEOS_MACHINE=%s", machine->name);
+        entry_add(entry, "FEOS_MACHINE_UUID=%s", machine->uuid);
+        entry_add(entry, "FEOS_GPU=%s", address);
         entry_send(entry);
 }
 

@@ -50,10 +50,12 @@ static int machine_begin(Bus *bus, sd_bus_message *m, const char *action, const 
         if (!machine)
                 return error_set_no_object(error, sd_bus_message_get_path(m));
         gpus = addresses_to_string(machine->gpus);
-        r = pending_begin(
-                bus, m, action,
-                &(AuthorizeDetails){ .machine = machine->name, .gpus = gpus, .verb = verb }, error,
-                ret);
+        r = pending_begin(bus, m, action,
+                          &(AuthorizeDetails){ .machine = machine->name,
+                                               .gpus = gpus,
+                                               .verb = verb,
+                                               .instance = machine->uuid },
+                          error, ret);
         if (*ret)
                 *ret_name = g_strdup(machine->name);
         return r;
@@ -218,8 +220,8 @@ static int get_gpus(sd_bus *sd, const char *path, const char *interface, const c
         if (!machine)
                 return error_set_no_object(error, path);
         r = sd_bus_message_open_container(reply, 'a', "o");
-        for (guint i = 0; r >= 0 && i < machine->gpus->len; i++) {
-                g_autofree char *gpu = path_of_gpu(g_array_index(machine->gpus, PciAddress, i));
+        for (guint i = 0; r >= 0 && i < machine->present->len; i++) {
+                g_autofree char *gpu = path_of_gpu(g_array_index(machine->present, PciAddress, i));
 
                 r = sd_bus_message_append(reply, "o", gpu);
         }

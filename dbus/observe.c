@@ -46,8 +46,8 @@ static const PropertyOfChange gpu_properties[] = {
 
 static const PropertyOfChange machine_properties[] = {
         { MACHINE_CHANGED_STATE, "State" },        { MACHINE_CHANGED_STATE, "StateReason" },
-        { MACHINE_CHANGED_LEADER, "LeaderPID" },   { MACHINE_CHANGED_FACTS, "GPUs" },
-        { MACHINE_CHANGED_FACTS, "GPUAddresses" }, { MACHINE_CHANGED_FACTS, "VCPUs" },
+        { MACHINE_CHANGED_REASON, "StateReason" }, { MACHINE_CHANGED_GPUS, "GPUs" },
+        { MACHINE_CHANGED_LEADER, "LeaderPID" },   { MACHINE_CHANGED_FACTS, "VCPUs" },
         { MACHINE_CHANGED_FACTS, "MemoryMiB" },    { MACHINE_CHANGED_FACTS, "Autostart" },
 };
 
@@ -143,6 +143,10 @@ static void on_gpu_state_changed(void *userdata, const Gpu *gpu, GpuState old, c
                    gpu_state_to_string(gpu->view.state), reason);
 }
 
+static void on_gpu_drifted(void *userdata, const Gpu *gpu, const GpuDrift *drift) {
+        journal_gpu_drift(gpu, drift);
+}
+
 static void on_machine_added(void *userdata, const Machine *machine) {
         g_autofree char *path = path_of_machine(machine->name);
         Bus *bus = userdata;
@@ -172,6 +176,10 @@ static void on_machine_state_changed(void *userdata, const Machine *machine, Mac
                    machine_state_to_string(machine->state), reason);
 }
 
+static void on_machine_lost_gpu(void *userdata, const Machine *machine, PciAddress gpu) {
+        journal_machine_lost_gpu(machine, gpu);
+}
+
 static void on_autostart_failed(void *userdata, const char *name, const Refusal *refusal) {
         journal_autostart_failed(name, refusal);
 }
@@ -189,10 +197,12 @@ const Observer bus_observer = {
         .gpu_removed = on_gpu_removed,
         .gpu_changed = on_gpu_changed,
         .gpu_state_changed = on_gpu_state_changed,
+        .gpu_drifted = on_gpu_drifted,
         .machine_added = on_machine_added,
         .machine_removed = on_machine_removed,
         .machine_changed = on_machine_changed,
         .machine_state_changed = on_machine_state_changed,
+        .machine_lost_gpu = on_machine_lost_gpu,
         .autostart_failed = on_autostart_failed,
         .service_changed = on_service_changed,
 };

@@ -48,6 +48,7 @@ typedef struct Query {
         char *machine;
         char *gpus;
         char *verb;
+        char *instance;
 
         uid_t uid;
         bool counted;           /* against uid */
@@ -114,6 +115,7 @@ static void query_free(Query *query) {
         g_free(query->machine);
         g_free(query->gpus);
         g_free(query->verb);
+        g_free(query->instance);
         g_free(query);
 }
 
@@ -125,7 +127,8 @@ static bool query_was_for(const Query *query, const char *action, const Authoriz
         return g_strcmp0(query->action, action) == 0 &&
                g_str_equal(query->machine, details->machine ?: "") &&
                g_str_equal(query->gpus, details->gpus ?: "") &&
-               g_str_equal(query->verb, details->verb ?: "");
+               g_str_equal(query->verb, details->verb ?: "") &&
+               g_str_equal(query->instance, details->instance ?: "");
 }
 
 /* The answer is there: has the handler run again. */
@@ -429,6 +432,7 @@ int authorize(Authorizer *self, sd_bus_message *m, const char *action,
         query->machine = g_strdup(details->machine ?: "");
         query->gpus = g_strdup(details->gpus ?: "");
         query->verb = g_strdup(details->verb ?: "");
+        query->instance = g_strdup(details->instance ?: "");
         g_hash_table_insert(self->queries, m, query);
 
         r = query_begin(query);

@@ -14,11 +14,14 @@ typedef struct AuthorizerConfig {
         uint64_t timeout_usec;
 } AuthorizerConfig;
 
-/* What polkit's rules get to see besides the action. All three are always given; "" = none. */
+/* What polkit's rules get to see besides the action: the first three, always given; "" = none. */
 typedef struct AuthorizeDetails {
         const char *machine;
         const char *gpus; /* full addresses, sorted, comma-separated */
         const char *verb; /* the D-Bus method */
+        /* Tells the thing itself from another that has come in its place under the same name while
+         * polkit was asked: the answer is not for that one. */
+        const char *instance;
 } AuthorizeDetails;
 
 /* A new authoriser for callers on @bus, which must be attached to an event loop. Keeps a reference

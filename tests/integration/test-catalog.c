@@ -106,6 +106,7 @@ static void check_fields(const char *id) {
 static void test_fields(void **state) {
         g_autoptr(Gpu) gpu = gpu_new(device_facts_new());
         g_autoptr(Machine) machine = machine_new("vm-1", "0c6c2a2e-2a3f-4d5e-8f90-a1b2c3d4e5f6");
+        GpuDrift drift = { .driver = "" };
         g_autoptr(Refusal) refusal =
                 refusal_new(REFUSAL_GPU_IN_USE, "0000:01:00.0", "Wait.", "It is in use.");
 
@@ -117,8 +118,12 @@ static void test_fields(void **state) {
         gpu->view.fault = GPU_FAULT_NONE;
         journal_gpu_fault(gpu, GPU_FAULT_LOST);
         check_fields(JOURNAL_GPU_FAULT_CLEARED_ID);
+        journal_gpu_drift(gpu, &drift);
+        check_fields(JOURNAL_GPU_DRIFT_ID);
         journal_machine_state(machine, MACHINE_STARTING, NULL);
         check_fields(JOURNAL_MACHINE_STATE_ID);
+        journal_machine_lost_gpu(machine, gpu->address);
+        check_fields(JOURNAL_MACHINE_LOST_GPU_ID);
         journal_autostart_failed("vm-1", refusal);
         check_fields(JOURNAL_AUTOSTART_FAILED_ID);
 }
