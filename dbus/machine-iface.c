@@ -167,7 +167,8 @@ static int method_open_console(sd_bus_message *m, void *userdata, sd_bus_error *
 
         r = machine_begin(bus, m, ACTION_CONSOLE, "OpenConsole", &name, error, &pending);
         if (pending)
-                manager_open_machine_console(bus->manager, name, pending_console, pending);
+                manager_open_machine_console(bus->manager, name, pending_uid(pending),
+                                             pending_console, pending);
         return r;
 }
 

@@ -15,7 +15,9 @@ struct Pending {
         Bus *bus; /* weak: it owns us */
         sd_bus_message *message;
         uid_t uid;
-        char *path; /* the machine's, for Create; else NULL */
+        char *path;    /* the machine's, for Create; else NULL */
+        bool lasting;  /* its answer is not its end */
+        bool answered; /* one that lasts */
 };
 
 int pending_begin(Bus *bus, sd_bus_message *m, const char *action, const AuthorizeDetails *details,
@@ -53,12 +55,22 @@ void pending_set_path(Pending *pending, const char *path) {
         pending->path = g_strdup(path);
 }
 
+uid_t pending_uid(const Pending *pending) {
+        return pending->uid;
+}
+
 static void pending_free(Pending *pending) {
         g_hash_table_remove(pending->bus->pendings, pending);
         authorizer_release(pending->bus->authorizer, pending->uid);
         sd_bus_message_unref(pending->message);
         g_free(pending->path);
         g_free(pending);
+}
+
+static void pending_end(Pending *pending) {
+        pending->answered = true;
+        if (!pending->lasting)
+                pending_free(pending);
 }
 
 /* Sends @reply, or, when it could not be made (@r negative), an error in its place. */
@@ -72,7 +84,7 @@ static void pending_send(Pending *pending, sd_bus_message *reply, int r) {
                                  "The answer could not be sent. What was asked is done.");
                 sd_bus_reply_method_error(pending->message, &error);
         }
-        pending_free(pending);
+        pending_end(pending);
 }
 
 static void pending_refuse(Pending *pending, const Refusal *refusal) {
@@ -84,7 +96,7 @@ static void pending_refuse(Pending *pending, const Refusal *refusal) {
         if (r < 0)
                 sd_journal_print(LOG_WARNING, "Cannot send %s to a caller: %s", error.name,
                                  g_strerror(-r));
-        pending_free(pending);
+        pending_end(pending);
 }
 
 /* Begins the answer: 1 and a new message, or a negative errno. 0: @refusal was the answer, and
@@ -110,6 +122,17 @@ void pending_done(void *userdata, const Refusal *refusal) {
         if (r >= 0 && pending->path)
                 r = sd_bus_message_append(reply, "o", pending->path);
         pending_send(pending, reply, r);
+}
+
+void pending_answered(void *userdata, const Refusal *refusal) {
+        Pending *pending = userdata;
+
+        pending->lasting = true;
+        pending_done(pending, refusal);
+}
+
+void pending_ended(void *userdata) {
+        pending_free(userdata);
 }
 
 /* What another user's processes do is told to those who may call ListHolders. */
@@ -213,8 +236,10 @@ void pending_console(void *userdata, int fd, const Refusal *refusal) {
 }
 
 void pending_abandon(Pending *pending) {
-        sd_bus_reply_method_errorf(pending->message, SD_BUS_ERROR_FAILED,
-                                   "feos-vmd is stopping. It finishes or undoes what you asked for "
-                                   "when it starts again; look then.");
+        if (!pending->answered)
+                sd_bus_reply_method_errorf(
+                        pending->message, SD_BUS_ERROR_FAILED,
+                        "feos-vmd is stopping. It finishes or undoes what you asked for "
+                        "when it starts again; look then.");
         pending_free(pending);
 }

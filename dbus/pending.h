@@ -11,6 +11,9 @@ typedef struct Pending Pending;
 int pending_begin(Bus *bus, sd_bus_message *m, const char *action, const AuthorizeDetails *details,
                   sd_bus_error *error, Pending **ret);
 
+/* Who calls. */
+uid_t pending_uid(const Pending *pending);
+
 /* What Create answers with: copies @path. */
 void pending_set_path(Pending *pending, const char *path);
 
@@ -23,5 +26,10 @@ void pending_attached(void *userdata, const char *id, const Refusal *refusal);
 void pending_xml(void *userdata, const char *xml, const Refusal *refusal);
 void pending_console(void *userdata, int fd, const Refusal *refusal);
 
-/* Answers @pending with an error because the service ends, and frees it. */
+/* For a call that goes on after its answer: pending_answered() is as pending_done(), but it is
+ * under way, and counts, until pending_ended(). */
+void pending_answered(void *userdata, const Refusal *refusal);
+void pending_ended(void *userdata);
+
+/* Answers @pending, unless that was done, with an error because the service ends, and frees it. */
 void pending_abandon(Pending *pending);

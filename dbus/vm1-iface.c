@@ -36,7 +36,9 @@ static int method_create(sd_bus_message *m, void *userdata, sd_bus_error *error)
                 return r;
         path = path_of_machine(request->name);
         pending_set_path(pending, path);
-        manager_create(bus->manager, g_steal_pointer(&request), pending_done, pending);
+        /* With wait false it is answered early, and has its place until its end all the same. */
+        manager_create_to_the_end(bus->manager, g_steal_pointer(&request), pending_answered,
+                                  pending_ended, pending);
         return 1;
 }
 

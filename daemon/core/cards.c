@@ -206,6 +206,20 @@ Refusal *card_refusal(PciAddress address, HandoverOutcome outcome, const char *m
         }
 }
 
+Refusal *handover_refusal(PciAddress address, int r) {
+        char shown[PCI_ADDRESS_BUFFER];
+
+        if (r == -ENODEV)
+                return no_such_gpu(address);
+        if (r == -EBUSY)
+                return card_refusal(address, HANDOVER_FAILED,
+                                    "A helper is still at the card that was there before.");
+        return refusal_new(REFUSAL_HANDOVER_FAILED, pci_address_print(address, shown),
+                           "See that /run is neither full nor read-only, and what else the "
+                           "service's journal says: journalctl -u feos-vmd",
+                           "The handover of GPU %s could not be begun.", shown);
+}
+
 /* Answers the Bind or Release that waits for this card. A Bind that failed is undone first. */
 static void card_answer_call(Manager *manager, Gpu *gpu, bool was_binding, HandoverOutcome outcome,
                              const char *message) {

@@ -157,8 +157,8 @@ void manager_get_machine_xml(Manager *manager, const char *name, HypervisorXML d
         manager->hypervisor.ops->get_xml(manager->hypervisor.self, machine->uuid, done, userdata);
 }
 
-void manager_open_machine_console(Manager *manager, const char *name, HypervisorConsole done,
-                                  void *userdata) {
+void manager_open_machine_console(Manager *manager, const char *name, uid_t owner,
+                                  HypervisorConsole done, void *userdata) {
         const Machine *machine = manager_find_machine_named(manager, name);
         const Domain *domain = machine ? manager_find_domain(manager, machine->uuid) : NULL;
         g_autoptr(Refusal) refusal = NULL;
@@ -173,7 +173,8 @@ void manager_open_machine_console(Manager *manager, const char *name, Hypervisor
                 done(userdata, -1, refusal);
         else
                 manager->hypervisor.ops->open_console(manager->hypervisor.self, machine->uuid,
-                                                      domain->facts->console, done, userdata);
+                                                      domain->facts->console, owner, done,
+                                                      userdata);
 }
 
 /* --- machines that start with the host --- */

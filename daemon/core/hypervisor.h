@@ -145,11 +145,12 @@ typedef struct HypervisorOps {
                        HypervisorDone done, void *userdata);
         /* The domain's XML as it is now, without secrets. */
         void (*get_xml)(void *self, const char *uuid, HypervisorXML done, void *userdata);
-        /* A new two-way stream of the running domain's serial console: all who have one read all
+        /* A new two-way stream of the running domain's serial console, for a user; LimitsExceeded
+         * when that one has too many open: all who have one read all
          * that the guest says from then on, and all may write. One that reads too slowly loses what
          * does not fit; nobody else does. It sees end-of-file when the domain stops. @terminal is
          * the domain's facts' console. @done may be called from within this call. */
-        void (*open_console)(void *self, const char *uuid, const char *terminal,
+        void (*open_console)(void *self, const char *uuid, const char *terminal, uid_t owner,
                              HypervisorConsole done, void *userdata);
         /* Look at this domain again; domain_seen or domain_gone follows. */
         void (*look)(void *self, const char *uuid);

@@ -110,8 +110,8 @@ static void launch_bind(Launch *launch) {
                 int r = gpu ? gpu_begin_binding(launch->manager, gpu, launch->uuid) : -ENODEV;
 
                 if (r < 0) {
-                        launch_fail(launch, card_refusal(g_array_index(launch->gpus, PciAddress, i),
-                                                         HANDOVER_FAILED, g_strerror(-r)));
+                        launch_fail(launch, handover_refusal(
+                                                    g_array_index(launch->gpus, PciAddress, i), r));
                         continue;
                 }
                 gpu->awaited_by = launch;
@@ -309,6 +309,7 @@ static void launch_end(Launch *launch) {
         else
                 launch_end_badly(launch);
         launch_answer(launch);
+        launch->ended(launch->userdata);
         launch_free(launch);
         /* The machine may have ended meanwhile: then its cards are to go back at once. */
         manager_settle(manager);
@@ -377,7 +378,7 @@ static void launch_reserve(Launch *launch) {
 }
 
 void launch_begin(Manager *manager, Machine *machine, Request *request, SurveyAnswer *survey,
-                  ManagerDone done, void *userdata) {
+                  ManagerDone done, void (*ended)(void *userdata), void *userdata) {
         Launch *launch = g_new0(Launch, 1);
         g_autofree char *uuid = request && !request->uuid ? g_uuid_string_random() : NULL;
         HypervisorFacts hypervisor;
@@ -388,6 +389,7 @@ void launch_begin(Manager *manager, Machine *machine, Request *request, SurveyAn
         launch->request = request;
         launch->survey = survey;
         launch->done = done;
+        launch->ended = ended;
         launch->userdata = userdata;
         g_strlcpy(launch->name, request ? request->name : machine->name, sizeof(launch->name));
         g_strlcpy(launch->uuid, machine ? machine->uuid : uuid ?: request->uuid,

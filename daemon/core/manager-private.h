@@ -37,6 +37,7 @@ typedef struct Launch {
         Refusal *failure; /* the first thing that went wrong */
         bool left_over;   /* libvirt went before it could undo a step */
         ManagerDone done; /* NULL once answered */
+        void (*ended)(void *userdata);
         void *userdata;
 } Launch;
 
@@ -236,12 +237,16 @@ void manager_continue_deletes(Manager *manager);
 void launch_free(Launch *launch);
 
 /* Reserves and begins. @request may be NULL (Start of @machine). Takes @request and @survey.
- * Answers through @done. The request must have passed its check in this very turn of the loop. */
+ * Answers through @done, and calls @ended last of all. The request must have passed its check in
+ * this very turn of the loop. */
 void launch_begin(Manager *manager, Machine *machine, Request *request, SurveyAnswer *survey,
-                  ManagerDone done, void *userdata);
+                  ManagerDone done, void (*ended)(void *userdata), void *userdata);
 
 /* What is told when a helper could not move a card. The caller's (refusal_free()). */
 Refusal *card_refusal(PciAddress address, HandoverOutcome outcome, const char *message);
+
+/* The same where no helper could be started, with @r a negative errno. */
+Refusal *handover_refusal(PciAddress address, int r);
 
 /* A helper at one of the launch's cards has ended, or is overdue. */
 void launch_card_ended(Launch *launch, Gpu *gpu, HandoverOutcome outcome, const char *message);
@@ -267,6 +272,7 @@ struct Intake {
         IntakeDone judged;
         ManagerChecked checked; /* the caller's: one of the two */
         ManagerDone done;
+        void (*ended)(void *userdata); /* of a Create */
         void *userdata;
 };
 

@@ -112,19 +112,31 @@ void manager_check(Manager *manager, Request *request, GPtrArray *findings, Mana
 static void create_judged(Intake *intake, GPtrArray *findings) {
         const Refusal *error = findings_first_error(findings);
 
-        if (error)
-                intake->done(intake->userdata, error);
-        else
+        if (!error) {
                 launch_begin(intake->manager, NULL, g_steal_pointer(&intake->request),
-                             g_steal_pointer(&intake->survey), intake->done, intake->userdata);
+                             g_steal_pointer(&intake->survey), intake->done, intake->ended,
+                             intake->userdata);
+                return;
+        }
+        intake->done(intake->userdata, error);
+        intake->ended(intake->userdata);
 }
 
-void manager_create(Manager *manager, Request *request, ManagerDone done, void *userdata) {
+void manager_create_to_the_end(Manager *manager, Request *request, ManagerDone done,
+                               void (*ended)(void *userdata), void *userdata) {
         Intake *intake = intake_new(manager, request, NULL, request->gpus, NULL, create_judged);
 
         intake->done = done;
+        intake->ended = ended;
         intake->userdata = userdata;
         intake_begin(intake);
+}
+
+static void nobody_waits(void *userdata) {
+}
+
+void manager_create(Manager *manager, Request *request, ManagerDone done, void *userdata) {
+        manager_create_to_the_end(manager, request, done, nobody_waits, userdata);
 }
 
 /* --- GPUs --- */
@@ -196,8 +208,7 @@ static void bind_judged(Intake *intake, GPtrArray *findings) {
         r = gpu_begin_binding(manager, gpu, "");
         if (r < 0) {
                 gpu_apply(gpu, GPU_LET_GO);
-                refuse(intake->done, intake->userdata,
-                       card_refusal(address, HANDOVER_FAILED, g_strerror(-r)));
+                refuse(intake->done, intake->userdata, handover_refusal(address, r));
         } else
                 manager_add_call(manager->gpu_calls, manager, intake->done, intake->userdata)->gpu =
                         address;
@@ -271,7 +282,7 @@ void manager_release_gpu(Manager *manager, PciAddress address, ManagerDone done,
         }
         r = gpu_want_on_host(manager, gpu, true);
         if (r < 0) {
-                refuse(done, userdata, card_refusal(address, HANDOVER_FAILED, g_strerror(-r)));
+                refuse(done, userdata, handover_refusal(address, r));
                 return;
         }
         manager_await_return(manager, gpu, done, userdata);
@@ -391,7 +402,8 @@ static void start_judged(Intake *intake, GPtrArray *findings) {
         machine = machine_to_ask(manager, intake->machine, MACHINE_ASK_START, intake->done,
                                  intake->userdata);
         if (machine)
-                launch_begin(manager, machine, NULL, NULL, intake->done, intake->userdata);
+                launch_begin(manager, machine, NULL, NULL, intake->done, nobody_waits,
+                             intake->userdata);
 }
 
 void manager_start_machine(Manager *manager, const char *name, ManagerDone done, void *userdata) {

@@ -55,6 +55,10 @@ void manager_check(Manager *manager, Request *request, GPtrArray *findings, Mana
  * @request. With request->wait false it answers when the GPUs are reserved. */
 void manager_create(Manager *manager, Request *request, ManagerDone done, void *userdata);
 
+/* The same; @ended is called once, after @done, when nothing of it is under way any more. */
+void manager_create_to_the_end(Manager *manager, Request *request, ManagerDone done,
+                               void (*ended)(void *userdata), void *userdata);
+
 void manager_bind_gpu(Manager *manager, PciAddress address, ManagerDone done, void *userdata);
 void manager_release_gpu(Manager *manager, PciAddress address, ManagerDone done, void *userdata);
 void manager_recover_gpu(Manager *manager, PciAddress address, ManagerDone done, void *userdata);
@@ -87,8 +91,9 @@ void manager_detach_device(Manager *manager, const char *name, DeviceKind kind, 
 /* The results are as the hypervisor's of the same name. */
 void manager_get_machine_xml(Manager *manager, const char *name, HypervisorXML done,
                              void *userdata);
-void manager_open_machine_console(Manager *manager, const char *name, HypervisorConsole done,
-                                  void *userdata);
+/* For user @owner. */
+void manager_open_machine_console(Manager *manager, const char *name, uid_t owner,
+                                  HypervisorConsole done, void *userdata);
 
 /* Whether it has seen both worlds whole, or libvirt is not there to be seen: only then is what it
  * shows the truth. */

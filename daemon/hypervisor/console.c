@@ -27,6 +27,7 @@ typedef struct Console Console;
 /* One stream. */
 typedef struct Stream {
         Console *console;
+        uid_t owner;
         int fd;
         sd_event_source *source;
         sd_event_source *linger; /* NULL unless it has ended or is closed */
@@ -398,11 +399,12 @@ static int console_new(Consoles *consoles, const char *uuid, int terminal, Conso
 }
 
 /* Takes @fd. */
-static int console_add(Console *console, int fd) {
+static int console_add(Console *console, uid_t owner, int fd) {
         Stream *stream = g_new0(Stream, 1);
         int r;
 
         stream->console = console;
+        stream->owner = owner;
         stream->fd = fd;
         stream->backlog = g_byte_array_new();
         r = sd_event_add_io(console->consoles->event, &stream->source, fd, EPOLLIN, on_stream,
@@ -417,12 +419,33 @@ static int console_add(Console *console, int fd) {
         return 0;
 }
 
-int consoles_open(Consoles *consoles, const char *uuid, int terminal, int *ret) {
+static unsigned count_streams(const Consoles *consoles, uid_t owner) {
+        unsigned n = 0;
+
+        for (unsigned i = 0; i < consoles->all->len; i++) {
+                const Console *console = g_ptr_array_index(consoles->all, i);
+
+                for (unsigned k = 0; k < console->streams->len; k++) {
+                        const Stream *stream = g_ptr_array_index(console->streams, k);
+
+                        if (stream->owner == owner && !stream_is_dropped(stream))
+                                n++;
+                }
+        }
+        return n;
+}
+
+int consoles_open(Consoles *consoles, const char *uuid, uid_t owner, int terminal, int *ret) {
         Console *console = console_find(consoles, uuid);
         int pair[2], r = 0;
 
         if (!console && terminal < 0)
                 return -ENOTCONN;
+        if (count_streams(consoles, owner) >= CONSOLES_PER_OWNER) {
+                if (terminal >= 0)
+                        close(terminal);
+                return -EDQUOT;
+        }
         if (console && terminal >= 0)
                 close(terminal);
         if (!console) {
@@ -434,7 +457,7 @@ int consoles_open(Consoles *consoles, const char *uuid, int terminal, int *ret) 
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
                 r = -errno;
         else {
-                r = console_add(console, pair[0]);
+                r = console_add(console, owner, pair[0]);
                 if (r < 0)
                         close(pair[1]);
         }

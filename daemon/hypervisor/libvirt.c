@@ -352,6 +352,7 @@ static void op_get_xml(void *seam, const char *uuid, HypervisorXML done, void *u
 typedef struct StreamWanted {
         Libvirt *libvirt;
         char uuid[37];
+        uid_t owner;
         HypervisorConsole done;
         void *userdata;
 } StreamWanted;
@@ -359,9 +360,16 @@ typedef struct StreamWanted {
 /* @terminal is taken. */
 static void stream_give(const StreamWanted *wanted, int terminal) {
         g_autoptr(Refusal) refusal = NULL;
-        int fd = -1, r = consoles_open(wanted->libvirt->consoles, wanted->uuid, terminal, &fd);
+        int fd = -1, r = consoles_open(wanted->libvirt->consoles, wanted->uuid, wanted->owner,
+                                       terminal, &fd);
 
-        if (r < 0)
+        if (r == -EDQUOT)
+                refusal = refusal_new(REFUSAL_LIMITS_EXCEEDED, wanted->uuid,
+                                      "Close some of them first.",
+                                      "You have %d consoles open, which is the most that one user "
+                                      "may have.",
+                                      CONSOLES_PER_OWNER);
+        else if (r < 0)
                 refusal = refusal_new(REFUSAL_HYPERVISOR_FAILED, wanted->uuid,
                                       "See whether the machine still runs, and ask again.",
                                       "The console of machine %s could not be opened: %s",
@@ -378,12 +386,14 @@ static void on_terminal_opened(void *userdata, int terminal, const Refusal *refu
                 stream_give(wanted, terminal);
 }
 
-static void op_open_console(void *seam, const char *uuid, const char *terminal,
+static void op_open_console(void *seam, const char *uuid, const char *terminal, uid_t owner,
                             HypervisorConsole done, void *userdata) {
         StreamWanted *wanted = g_new(StreamWanted, 1);
         Libvirt *self = seam;
 
-        *wanted = (StreamWanted){ .libvirt = self, .done = done, .userdata = userdata };
+        *wanted = (StreamWanted){
+                .libvirt = self, .owner = owner, .done = done, .userdata = userdata
+        };
         (void)g_strlcpy(wanted->uuid, uuid, sizeof(wanted->uuid));
         if (consoles_are_open(self->consoles, uuid)) {
                 stream_give(wanted, -1);

@@ -343,8 +343,9 @@ static void handover_origins(World *world, void *data) {
                 origin.power = function->power;
                 g_array_append_val(origins, origin);
         }
-        if (world->host_events->handover_origins(world->manager, handover->record->card, origins) <
-            0) {
+        if (handover->direction == HANDOVER_TO_VFIO &&
+            world->host_events->handover_origins(world->manager, handover->record->card, origins) <
+                    0) {
                 handover_end(world, handover, HANDOVER_FAILED, "it could not be recorded.");
                 return;
         }
@@ -788,7 +789,7 @@ static void world_get_xml(void *self, const char *uuid, HypervisorXML done, void
         done(userdata, "<domain/>", NULL);
 }
 
-static void world_open_console(void *self, const char *uuid, const char *terminal,
+static void world_open_console(void *self, const char *uuid, const char *terminal, uid_t owner,
                                HypervisorConsole done, void *userdata) {
         int ends[2];
 

@@ -96,7 +96,7 @@ static int stream_new(Fixture *f) {
 
         if (!consoles_are_open(f->consoles, UUID))
                 f->qemu = pty_new(&terminal);
-        assert_int_equal(consoles_open(f->consoles, UUID, terminal, &fd), 0);
+        assert_int_equal(consoles_open(f->consoles, UUID, 0, terminal, &fd), 0);
         assert_true(consoles_are_open(f->consoles, UUID));
         assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
         assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
@@ -375,7 +375,7 @@ static void test_end(void **state) {
         g_autofree char *burst = pattern(BURST, 5);
 
         other_qemu = pty_new(&terminal);
-        assert_int_equal(consoles_open(f->consoles, OTHER_UUID, terminal, &other), 0);
+        assert_int_equal(consoles_open(f->consoles, OTHER_UUID, 0, terminal, &other), 0);
         guest_says(f, burst, BURST, NULL, NULL, 0);
         assert_int_equal(push(f->qemu, "end", 3), 3);
         consoles_end(f->consoles, UUID);
@@ -400,9 +400,9 @@ static void test_no_terminal(void **state) {
         Fixture *f = *state;
         int fd = -1, pair[2];
 
-        assert_int_equal(consoles_open(f->consoles, UUID, -1, &fd), -ENOTCONN);
+        assert_int_equal(consoles_open(f->consoles, UUID, 0, -1, &fd), -ENOTCONN);
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-        assert_true(consoles_open(f->consoles, UUID, pair[0], &fd) < 0);
+        assert_true(consoles_open(f->consoles, UUID, 0, pair[0], &fd) < 0);
         assert_int_equal(read(pair[1], &(char){ 0 }, 1), 0); /* taken, and closed */
         close(pair[1]);
         assert_false(consoles_are_open(f->consoles, UUID));

@@ -464,7 +464,7 @@ static void test_console_refused(void **state) {
         for (unsigned i = 0; i < G_N_ELEMENTS(terminals); i++) {
                 unsigned n = f.n_done;
 
-                f.hypervisor.ops->open_console(f.hypervisor.self, UUID, terminals[i], on_console,
+                f.hypervisor.ops->open_console(f.hypervisor.self, UUID, terminals[i], 0, on_console,
                                                &f);
                 await(&f, &f.n_done, n + 1);
                 assert_refused(&f, REFUSAL_HYPERVISOR_FAILED);

@@ -168,7 +168,7 @@ static void a_machine_that_is_off_can_neither_pause_nor_reboot_nor_speak(void **
         assert_refused(&caller, REFUSAL_INVALID_STATE);
         manager_reboot_machine(world->manager, "box", caller_done, &caller);
         assert_refused(&caller, REFUSAL_INVALID_STATE);
-        manager_open_machine_console(world->manager, "box", caller_console, &caller);
+        manager_open_machine_console(world->manager, "box", 0, caller_console, &caller);
         assert_refused(&caller, REFUSAL_INVALID_STATE);
         world_free(world);
 }
@@ -263,7 +263,7 @@ static void the_console_is_handed_out(void **unused) {
         Caller caller = { 0 };
         char text[8] = "";
 
-        manager_open_machine_console(world->manager, "box", caller_console, &caller);
+        manager_open_machine_console(world->manager, "box", 0, caller_console, &caller);
         assert_int_equal(read(caller.fd, text, sizeof(text)), 5);
         assert_string_equal(text, "hello");
         assert_int_equal(read(caller.fd, text, sizeof(text)), 0);
