@@ -330,7 +330,7 @@ void manager_drop_gpu(Manager *manager, Gpu *gpu) {
         PciAddress address = gpu->address;
         Launch *launch = gpu->launch ?: gpu->awaited_by;
         bool was_awaited = gpu->awaited_by != NULL;
-        Machine *bereft = manager_take_from_domain(manager, gpu->facts);
+        Machine *bereft = manager_take_from_domain(manager, gpu);
         char shown[PCI_ADDRESS_BUFFER];
 
         /* A card that comes back is a new one, on whatever driver the kernel gives it. */

@@ -204,9 +204,9 @@ const Domain *manager_domain_naming(Manager *manager, const DeviceFacts *card);
 /* Whether @name is a domain with a live QEMU. */
 bool manager_has_live_domain(Manager *manager, const char *name);
 
-/* The card is gone from the bus, and so from whatever machine had it. To be called before its GPU
- * is dropped; returns the machine of ours that had it, or NULL. */
-Machine *manager_take_from_domain(Manager *manager, const DeviceFacts *card);
+/* The GPU is gone from the bus, and so from whatever machine had it. To be called before it is
+ * dropped; returns the machine of ours that had it, or NULL. */
+Machine *manager_take_from_domain(Manager *manager, const Gpu *gpu);
 
 /* Tells of which of their GPUs machines have, when that has changed. */
 void manager_refresh_present(Manager *manager);

@@ -81,7 +81,8 @@ static void domain_lose_function(Domain *domain, const PciFunction *function) {
                 g_array_append_val(domain->lost, function->address);
 }
 
-Machine *manager_take_from_domain(Manager *manager, const DeviceFacts *card) {
+Machine *manager_take_from_domain(Manager *manager, const Gpu *gpu) {
+        const DeviceFacts *card = gpu->facts;
         const Domain *holder = manager_domain_with(manager, card);
         GHashTableIter iter;
         Domain *domain;
@@ -95,7 +96,13 @@ Machine *manager_take_from_domain(Manager *manager, const DeviceFacts *card) {
                         domain_lose_function(domain,
                                              &g_array_index(card->companions, PciFunction, i));
         }
-        return holder ? manager_find_machine(manager, holder->facts->uuid) : NULL;
+        /* Where the guest has helped, libvirt has struck it off before the kernel could let it go.
+         */
+        if (!holder && gpu->record && !gpu->launch)
+                holder = manager_find_domain(manager, gpu->record->machine_uuid);
+        return holder && domain_may_live(holder)
+                       ? manager_find_machine(manager, holder->facts->uuid)
+                       : NULL;
 }
 
 void domain_forget_lost(Domain *domain, bool new_process) {

@@ -111,15 +111,21 @@ WorldFunction *world_add(World *world, const char *address, uint32_t class, int 
         return function;
 }
 
+/* Whether its QEMU has the device open; libvirt may list another that was there before. */
+static bool domain_holds(const WorldDomain *domain, PciAddress address) {
+        return domain->qemu && is_marked(domain->hostdevs, address) &&
+               !is_marked(domain->lost, address);
+}
+
 static bool group_is_held(World *world, int group) {
         for (guint i = 0; i < world->domains->len; i++) {
                 const WorldDomain *domain = g_ptr_array_index(world->domains, i);
 
-                for (guint j = 0; domain->qemu && j < domain->hostdevs->len; j++) {
-                        const WorldFunction *function =
-                                function_at(world, g_array_index(domain->hostdevs, PciAddress, j));
+                for (guint j = 0; j < world->functions->len; j++) {
+                        const WorldFunction *function = g_ptr_array_index(world->functions, j);
 
-                        if (function && function->group == group)
+                        if (function->group == group &&
+                            domain_holds(domain, function->facts.address))
                                 return true;
                 }
         }
@@ -388,15 +394,18 @@ void world_unstick(World *world, const char *address) {
         world_later(world, handover_move, handover_copy(&handover), handover_free, false);
 }
 
-void world_kill_helper(World *world, const char *address) {
+void world_end_helper(World *world, const char *address, HandoverOutcome outcome) {
         PciAddress card = parsed(address);
 
         unmark(world->stuck, card);
         unmark(world->helpers, card);
-        world_function(world, address)->facts.driver[0] = '\0';
-        world->host_events->handover_ended(world->manager, card, HANDOVER_FAILED,
-                                           "the helper was killed.");
+        world->host_events->handover_ended(world->manager, card, outcome, "the helper has ended.");
         world_check(world);
+}
+
+void world_kill_helper(World *world, const char *address) {
+        world_function(world, address)->facts.driver[0] = '\0';
+        world_end_helper(world, address, HANDOVER_FAILED);
 }
 
 /* --- the ledger --- */
@@ -592,6 +601,7 @@ static void domain_free_one(void *data) {
         g_free(domain->name);
         g_array_unref(domain->gpus);
         g_array_unref(domain->hostdevs);
+        g_array_unref(domain->lost);
         g_ptr_array_unref(domain->disks);
         g_ptr_array_unref(domain->nics);
         g_ptr_array_unref(domain->files);
@@ -607,6 +617,7 @@ static WorldDomain *domain_new(World *world, const char *name, const char *uuid)
         domain->pidfd = -1;
         domain->gpus = g_array_new(FALSE, TRUE, sizeof(PciAddress));
         domain->hostdevs = g_array_new(FALSE, TRUE, sizeof(PciAddress));
+        domain->lost = g_array_new(FALSE, TRUE, sizeof(PciAddress));
         domain->disks = g_ptr_array_new_with_free_func(g_free);
         domain->nics = g_ptr_array_new_with_free_func(g_free);
         domain->files = g_ptr_array_new_with_free_func(g_free);
@@ -843,6 +854,7 @@ static void start_run(World *world, void *data) {
                 if (!function || !pci_function_on_vfio(&function->facts))
                         return;
         }
+        g_array_set_size(domain->lost, 0);
         domain->qemu = domain->active = !world->quit_at_once;
         domain->state = world->start_paused ? DOMAIN_PAUSED : DOMAIN_RUNNING;
         domain->first_start = FIRST_START_DONE;
@@ -1048,8 +1060,19 @@ void world_rebind(World *world, const char *address, const char *driver) {
 void world_remove(World *world, const char *address) {
         PciAddress gone = parsed(address);
 
+        for (guint i = 0; i < world->domains->len; i++) {
+                WorldDomain *domain = g_ptr_array_index(world->domains, i);
+
+                if (domain_holds(domain, gone))
+                        g_array_append_val(domain->lost, gone);
+        }
         g_ptr_array_remove(world->functions, function_at(world, gone));
         world->host_events->device_removed(world->manager, gone);
+}
+
+void world_unlist(WorldDomain *domain, const char *address) {
+        unmark(domain->hostdevs, parsed(address));
+        unmark(domain->lost, parsed(address));
 }
 
 void world_check(World *world) {
@@ -1063,7 +1086,7 @@ void world_check(World *world) {
                 for (guint j = 0; j < world->domains->len; j++) {
                         const WorldDomain *domain = g_ptr_array_index(world->domains, j);
 
-                        if (!domain->qemu || !is_marked(domain->hostdevs, function->facts.address))
+                        if (!domain_holds(domain, function->facts.address))
                                 continue;
                         owners++;
                         if (domain->ours && !function_is_awake(function))

@@ -27,7 +27,8 @@ typedef struct WorldDomain {
         DomainOffReason off_reason;
         FirstStart first_start;
         GArray *gpus;
-        GArray *hostdevs;
+        GArray *hostdevs; /* as libvirt lists them */
+        GArray *lost;     /* PciAddress: those that have gone from the bus under its QEMU */
         GPtrArray *disks; /* char *: ids; likewise nics */
         GPtrArray *nics;
         GPtrArray *files; /* char *: what it writes */
@@ -82,7 +83,10 @@ WorldFunction *world_add(World *world, const char *address, uint32_t class, int 
                          const char *driver);
 WorldFunction *world_function(World *world, const char *address);
 const char *world_driver(World *world, const char *address);
+/* It goes from the bus, from under a QEMU too; libvirt lists it on until world_unlist(). */
 void world_remove(World *world, const char *address);
+/* QEMU has told libvirt that it has let go of the device; world_look_again() tells the daemon. */
+void world_unlist(WorldDomain *domain, const char *address);
 /* Somebody else gives the function another driver, "" = none, as driverctl or virsh do: an override
  * that stands against it goes. That it lets go of a group which a QEMU holds is only begun: the
  * link is gone, the QEMU has it still. Nobody is told before world_uevent(). */
@@ -104,6 +108,8 @@ void world_uevent(World *world, const char *address);
 void world_unstick(World *world, const char *address);
 /* Ends it without: killed at its deadline, it is gone when the driver lets go at last. */
 void world_kill_helper(World *world, const char *address);
+/* Ends it with any other @outcome. */
+void world_end_helper(World *world, const char *address, HandoverOutcome outcome);
 void world_overdue(World *world, const char *address);
 void world_mark(GArray *list, const char *address);
 
