@@ -62,7 +62,7 @@ static int machine_order(const void *a, const void *b) {
 void manager_add_machine(Manager *manager, Machine *machine) {
         g_ptr_array_add(manager->machines, machine);
         g_ptr_array_sort(manager->machines, machine_order);
-        machine_refresh_present(manager, machine);
+        machine_look_for_gpus(manager, machine); /* nobody knows it yet, so nobody is told */
         if (manager->observer.machine_added)
                 manager->observer.machine_added(manager->observer_data, machine);
 }

@@ -211,6 +211,8 @@ Machine *manager_take_from_domain(Manager *manager, const Gpu *gpu);
 /* Tells of which of their GPUs machines have, when that has changed. */
 void manager_refresh_present(Manager *manager);
 void machine_refresh_present(Manager *manager, Machine *machine);
+/* The same without telling; whether it has changed. */
+bool machine_look_for_gpus(Manager *manager, Machine *machine);
 
 /* Of what libvirt does not list any more nothing has to be remembered, and with a @new_process
  * nothing at all: whatever is listed at the address later was given to the domain later. */

@@ -235,7 +235,7 @@ static Refusal *release_refusal(Manager *manager, Gpu *gpu) {
         if (verdict != GPU_OK)
                 return gpu_refusal(gpu, verdict);
         /* A machine that libvirt is not there to speak of may have it. */
-        if (gpu->record && gpu->record->machine_uuid[0] &&
+        if (gpu->record && gpu->record->machine_uuid[0] && !manager->domains_known &&
             manager_domain_may_live(manager, gpu->record->machine_uuid))
                 return refusal_new(
                         REFUSAL_HYPERVISOR_UNAVAILABLE, pci_address_print(gpu->address, shown),

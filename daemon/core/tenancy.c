@@ -112,26 +112,30 @@ void domain_forget_lost(Domain *domain, bool new_process) {
                         g_array_remove_index(domain->lost, i);
 }
 
-void machine_refresh_present(Manager *manager, Machine *machine) {
+bool machine_look_for_gpus(Manager *manager, Machine *machine) {
         const Domain *domain = manager_find_domain(manager, machine->uuid);
+        const GArray *lost = domain && domain_may_live(domain) ? domain->lost : NULL;
         g_autoptr(GArray) present = g_array_new(FALSE, TRUE, sizeof(PciAddress));
 
         for (guint i = 0; i < machine->gpus->len; i++) {
                 PciAddress address = g_array_index(machine->gpus, PciAddress, i);
 
                 if (manager_find_gpu(manager, address) &&
-                    !(domain && domain_may_live(domain) &&
-                      is_among_addresses(domain->lost, address)))
+                    !(lost && is_among_addresses(lost, address)))
                         g_array_append_val(present, address);
         }
         /* Both are in the order of the machine's own list. */
         if (present->len == machine->present->len &&
             (present->len == 0 ||
              memcmp(present->data, machine->present->data, present->len * sizeof(PciAddress)) == 0))
-                return;
+                return false;
         g_array_unref(machine->present);
         machine->present = g_steal_pointer(&present);
-        if (manager->observer.machine_changed)
+        return true;
+}
+
+void machine_refresh_present(Manager *manager, Machine *machine) {
+        if (machine_look_for_gpus(manager, machine) && manager->observer.machine_changed)
                 manager->observer.machine_changed(manager->observer_data, machine,
                                                   MACHINE_CHANGED_GPUS);
 }

@@ -373,6 +373,29 @@ static void test_machine_methods(void **state) {
         assert_null(world_domain(stage->world, "vm-1"));
 }
 
+/* A property of the machine that is an array of @type, 's' or 'o'. */
+static void assert_strings(Stage *stage, const char *path, const char *property, char type, ...) {
+        g_auto(Answer) answer = { 0 };
+        sd_bus_message *m = call_new(stage->root, path, "org.freedesktop.DBus.Properties", "Get");
+        const char array[] = { 'a', type, '\0' };
+        const char *expected, *found;
+        va_list args;
+
+        assert_true(sd_bus_message_append(m, "ss", "org.feos.VM1.Machine", property) >= 0);
+        answer_expect(&answer, stage->root, m);
+        private_bus_wait(stage->private_bus, &answer.there);
+        assert_null(answer.error);
+        assert_true(sd_bus_message_enter_container(answer.reply, 'v', array) > 0);
+        assert_true(sd_bus_message_enter_container(answer.reply, 'a', array + 1) > 0);
+        va_start(args, type);
+        while ((expected = va_arg(args, const char *))) {
+                assert_true(sd_bus_message_read_basic(answer.reply, type, &found) > 0);
+                assert_string_equal(found, expected);
+        }
+        va_end(args);
+        assert_int_equal(sd_bus_message_read_basic(answer.reply, type, &found), 0);
+}
+
 /* A card comes and goes. */
 static void test_hotplug(void **state) {
         g_autoptr(Stage) stage = stage_new(0);
@@ -388,6 +411,25 @@ static void test_hotplug(void **state) {
         world_uevent(stage->world, "0000:02:00.0");
         private_bus_settle(stage->private_bus);
         heard_at(stage, "InterfacesAdded " GPU2);
+}
+
+/* It is pulled out of a machine: the objects that are left say so. */
+static void test_pulled_from_a_machine(void **state) {
+        g_autoptr(Stage) stage = stage_new(0);
+        g_auto(Answer) answer = { 0 };
+
+        create(stage, stage->root, "vm-1", &answer);
+        assert_null(answer.error);
+        world_remove(stage->world, "0000:02:00.0");
+        private_bus_settle(stage->private_bus);
+        assert_true(heard_at(stage, "InterfacesRemoved " GPU2) <
+                    heard_at(stage, "PropertiesChanged " MACHINE " GPUs"));
+        heard_at(stage, "PropertiesChanged " MACHINE " StateReason");
+        assert_text(stage, MACHINE, "org.feos.VM1.Machine", "StateReason",
+                    "GPU 0000:02:00.0 has gone from the bus");
+        assert_text(stage, MACHINE, "org.feos.VM1.Machine", "State", "running");
+        assert_strings(stage, MACHINE, "GPUs", 'o', GPU1, NULL);
+        assert_strings(stage, MACHINE, "GPUAddresses", 's', "0000:02:00.0", "0000:01:00.0", NULL);
 }
 
 /* --- what goes wrong ----------------------------------------------------------------------------
@@ -426,6 +468,51 @@ static void test_gpu_taken_while_polkit_thinks(void **state) {
         assert_error(&slow, ERROR "GPUInUse", "vm-1");
 }
 
+/* What somebody may do to one GPU he may not do to the next that is plugged in there. */
+static void test_gpu_replaced_while_polkit_thinks(void **state) {
+        g_autoptr(Stage) stage = stage_new(0);
+        g_auto(Answer) answer = { 0 };
+
+        stage->polkit->verdict = MOCK_SILENT;
+        answer_expect(&answer, stage->somebody,
+                      call_new(stage->somebody, GPU2, "org.feos.VM1.GPU", "Bind"));
+        private_bus_wait(stage->private_bus, &stage->polkit->was_asked);
+        world_remove(stage->world, "0000:02:00.0");
+        world_add(stage->world, "0000:02:00.0", 0x030200, 2, "bochs-drm");
+        world_uevent(stage->world, "0000:02:00.0");
+        mock_polkit_answer(stage->polkit, MOCK_YES);
+        private_bus_wait(stage->private_bus, &answer.there);
+        assert_error(&answer, DBUS "Error.AccessDenied", "changed");
+        assert_int_equal(stage->world->handovers_begun, 0);
+}
+
+/* The same of a machine that is deleted and made anew, with the same GPUs under the same name. */
+static void test_machine_replaced_while_polkit_thinks(void **state) {
+        g_autoptr(Stage) stage = NULL;
+        g_auto(Answer) made = { 0 };
+        g_auto(Answer) slow = { 0 };
+        g_auto(Answer) deleted = { 0 };
+        g_auto(Answer) again = { 0 };
+
+        if (!private_bus_can_be_anybody())
+                skip();
+        stage = stage_new(0);
+        create(stage, stage->root, "vm-1", &made);
+        assert_null(made.error);
+        stage->polkit->verdict = MOCK_SILENT;
+        answer_expect(&slow, stage->somebody,
+                      call_new(stage->somebody, MACHINE, "org.feos.VM1.Machine", "Delete"));
+        private_bus_wait(stage->private_bus, &stage->polkit->was_asked);
+        call(stage, stage->root, MACHINE, "org.feos.VM1.Machine", "Delete", &deleted);
+        assert_null(deleted.error);
+        create(stage, stage->root, "vm-1", &again);
+        assert_null(again.error);
+        mock_polkit_answer(stage->polkit, MOCK_YES);
+        private_bus_wait(stage->private_bus, &slow.there);
+        assert_error(&slow, DBUS "Error.AccessDenied", "changed");
+        assert_text(stage, MACHINE, "org.feos.VM1.Machine", "State", "running");
+}
+
 static bool something_is_to_happen(const Stage *stage) {
         return stage->world->todo.length > 0;
 }
@@ -462,6 +549,34 @@ static void test_limit(void **state) {
         stage->paused = false;
         private_bus_wait(stage->private_bus, &first.there);
         assert_path(&first, MACHINE);
+        request(stage, stage->somebody, "Check", "vm-2", "start", true, &third);
+        private_bus_wait(stage->private_bus, &third.there);
+        assert_null(third.error);
+}
+
+static bool helper_is_at_work(const Stage *stage) {
+        return stage->world->helpers->len > 0;
+}
+
+/* One that does not wait for its end has its place in the limit until then all the same. */
+static void test_limit_without_waiting(void **state) {
+        g_autoptr(Stage) stage = stage_new(1);
+        g_auto(Answer) first = { 0 };
+        g_auto(Answer) second = { 0 };
+        g_auto(Answer) third = { 0 };
+
+        world_mark(stage->world->stuck, "0000:02:00.0");
+        request(stage, stage->somebody, "Create", "vm-1", "wait", false, &first);
+        private_bus_wait(stage->private_bus, &first.there);
+        assert_path(&first, MACHINE);
+        stage_wait(stage, helper_is_at_work);
+        request(stage, stage->somebody, "Check", "vm-2", "start", true, &second);
+        private_bus_wait(stage->private_bus, &second.there);
+        assert_error(&second, ERROR "LimitsExceeded", "requests");
+
+        world_unstick(stage->world, "0000:02:00.0");
+        private_bus_settle(stage->private_bus);
+        heard_at(stage, "StateChanged " MACHINE " starting running");
         request(stage, stage->somebody, "Check", "vm-2", "start", true, &third);
         private_bus_wait(stage->private_bus, &third.there);
         assert_null(third.error);
@@ -519,10 +634,14 @@ int main(void) {
                 cmocka_unit_test(test_holders),
                 cmocka_unit_test(test_machine_methods),
                 cmocka_unit_test(test_hotplug),
+                cmocka_unit_test(test_pulled_from_a_machine),
                 cmocka_unit_test(test_gpu_goes_while_polkit_thinks),
+                cmocka_unit_test(test_gpu_replaced_while_polkit_thinks),
+                cmocka_unit_test(test_machine_replaced_while_polkit_thinks),
                 cmocka_unit_test(test_gpu_taken_while_polkit_thinks),
                 cmocka_unit_test(test_caller_hangs_up),
                 cmocka_unit_test(test_limit),
+                cmocka_unit_test(test_limit_without_waiting),
                 cmocka_unit_test(test_end),
                 cmocka_unit_test(test_bus_dies),
                 cmocka_unit_test(test_name_taken),

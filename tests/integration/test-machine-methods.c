@@ -428,6 +428,38 @@ static void test_fault_in_the_journal(void **state) {
         assert_int_equal(journal_entry_count(JOURNAL_GPU_FAULT_CLEARED_ID), 1);
 }
 
+static void test_drift_in_the_journal(void **state) {
+        unsigned before = journal_entry_count(JOURNAL_GPU_DRIFT_ID);
+        unsigned states = journal_entry_count(JOURNAL_GPU_STATE_ID);
+        g_autoptr(Stage) stage = stage_new(0);
+
+        /* Of a host's driver for another: State says nothing. */
+        world_rebind(stage->world, "0000:02:00.0", "");
+        world_uevent(stage->world, "0000:02:00.0");
+        assert_int_equal(journal_entry_count(JOURNAL_GPU_DRIFT_ID), before + 1);
+        assert_int_equal(journal_entry_count(JOURNAL_GPU_STATE_ID), states);
+        assert_field("FEOS_GPU=0000:02:00.0");
+        assert_field("FEOS_FUNCTION=0000:02:00.0");
+        assert_field("FEOS_OLD_DRIVER=bochs-drm");
+        assert_field("FEOS_DRIVER=none");
+
+        world_rebind(stage->world, "0000:01:00.1", "vfio-pci");
+        world_uevent(stage->world, "0000:01:00.0");
+        assert_int_equal(journal_entry_count(JOURNAL_GPU_DRIFT_ID), before + 2);
+        assert_field("FEOS_GPU=0000:01:00.0");
+        assert_field("FEOS_FUNCTION=0000:01:00.1");
+}
+
+static void test_loss_in_the_journal(void **state) {
+        unsigned before = journal_entry_count(JOURNAL_MACHINE_LOST_GPU_ID);
+        g_autoptr(Stage) stage = stage_with_machine();
+
+        world_remove(stage->world, "0000:02:00.0");
+        assert_int_equal(journal_entry_count(JOURNAL_MACHINE_LOST_GPU_ID), before + 1);
+        assert_field("FEOS_MACHINE=vm-1");
+        assert_field("FEOS_GPU=0000:02:00.0");
+}
+
 static void test_states_in_the_journal(void **state) {
         unsigned before = journal_entry_count(JOURNAL_MACHINE_STATE_ID);
         g_autoptr(Stage) stage = stage_with_machine();
@@ -459,6 +491,8 @@ int main(void) {
                 cmocka_unit_test(test_no_fd_is_left),
                 cmocka_unit_test(test_no_fd_for_who_has_left),
                 cmocka_unit_test(test_fault_in_the_journal),
+                cmocka_unit_test(test_drift_in_the_journal),
+                cmocka_unit_test(test_loss_in_the_journal),
                 cmocka_unit_test(test_states_in_the_journal),
         };
 

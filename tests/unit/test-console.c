@@ -396,6 +396,24 @@ static void test_end(void **state) {
         close(fd);
 }
 
+/* One user cannot have them all; another has his own, and one that is closed makes room. */
+static void test_too_many(void **state) {
+        Fixture *f = *state;
+        int fds[CONSOLES_PER_OWNER], other = -1, one_more = -1;
+
+        for (size_t i = 0; i < CONSOLES_PER_OWNER; i++)
+                fds[i] = stream_new(f);
+        assert_int_equal(consoles_open(f->consoles, UUID, 0, -1, &one_more), -EDQUOT);
+        assert_int_equal(consoles_open(f->consoles, UUID, 1000, -1, &other), 0);
+        close(fds[0]);
+        while (consoles_open(f->consoles, UUID, 0, -1, &one_more) < 0)
+                assert_true(sd_event_run(f->event, 1000000) > 0);
+        fds[0] = one_more;
+        for (size_t i = 0; i < CONSOLES_PER_OWNER; i++)
+                close(fds[i]);
+        close(other);
+}
+
 static void test_no_terminal(void **state) {
         Fixture *f = *state;
         int fd = -1, pair[2];
@@ -433,7 +451,8 @@ int main(void) {
                 TEST(test_burst),       TEST(test_both_write), TEST(test_back_pressure),
                 TEST(test_slow_reader), TEST(test_close),      TEST(test_close_under_pressure),
                 TEST(test_half_close),  TEST(test_hang_up),    TEST(test_end),
-                TEST(test_no_terminal), TEST(test_raw),
+                TEST(test_too_many),    TEST(test_raw),        TEST(test_no_terminal),
+                TEST(test_raw),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -496,6 +496,25 @@ static void a_guest_that_lets_go_first_has_lost_it_too(void **state) {
         world_free(world);
 }
 
+/* virsh detach-device: the card is free to go home before its machine ends. */
+static void a_card_that_was_taken_out_of_its_machine_can_be_released(void **state) {
+        g_auto(Diary) diary = DIARY;
+        World *world = scene(&diary);
+        Caller caller = { 0 };
+
+        run_box(world);
+        world_unlist(world_domain(world, "box"), CARD);
+        world_unlist(world_domain(world, "box"), AUDIO);
+        world_look_again(world, world_domain(world, "box"));
+        world_run(world);
+        assert_gpu(world, CARD, GPU_VFIO_BOUND, "vfio-pci");
+        call_and_run(world, manager_release_gpu, &caller);
+        assert_done(&caller);
+        assert_gpu(world, CARD, GPU_HOST_BOUND, "bochs-drm");
+        assert_gpu(world, OTHER, GPU_ATTACHED, "vfio-pci");
+        world_free(world);
+}
+
 static void assert_refused_everything(World *world) {
         Caller caller = { 0 };
 
@@ -700,6 +719,7 @@ int main(void) {
                         what_the_kernel_refused_and_somebody_takes_elsewhere_is_left_there),
                 cmocka_unit_test(a_machine_that_loses_a_card_says_so_and_lives),
                 cmocka_unit_test(a_guest_that_lets_go_first_has_lost_it_too),
+                cmocka_unit_test(a_card_that_was_taken_out_of_its_machine_can_be_released),
                 cmocka_unit_test(a_card_in_the_place_of_a_lost_one_is_not_in_its_machine),
                 cmocka_unit_test(
                         a_card_in_the_place_of_a_lost_one_is_free_when_libvirt_has_struck_that_off),
