@@ -374,10 +374,10 @@ static void test_machine_methods(void **state) {
 }
 
 /* A property of the machine that is an array of @type, 's' or 'o'. */
-static void assert_strings(Stage *stage, const char *path, const char *property, char type, ...) {
+static void assert_strings(Stage *stage, const char *path, const char *property, int type, ...) {
         g_auto(Answer) answer = { 0 };
         sd_bus_message *m = call_new(stage->root, path, "org.freedesktop.DBus.Properties", "Get");
-        const char array[] = { 'a', type, '\0' };
+        const char array[] = { 'a', (char)type, '\0' };
         const char *expected, *found;
         va_list args;
 
