@@ -20,7 +20,7 @@ void gpu_forget_record(Manager *manager, Gpu *gpu) {
         g_clear_pointer(&gpu->record, card_record_free);
 }
 
-static FunctionOrigin *record_origin(const CardRecord *record, PciAddress function) {
+FunctionOrigin *record_origin(const CardRecord *record, PciAddress function) {
         for (guint i = 0; i < record->origins->len; i++) {
                 FunctionOrigin *origin = &g_array_index(record->origins, FunctionOrigin, i);
 
@@ -84,8 +84,14 @@ static int card_origins(void *userdata, PciAddress card, const GArray *origins) 
                 const FunctionOrigin *told = &g_array_index(origins, FunctionOrigin, i);
                 FunctionOrigin *origin = record_origin(gpu->record, told->address);
 
-                if (origin && (!gpu->recorded || !origin->known))
+                if (origin && (!gpu->recorded || !origin->known)) {
+                        FunctionPower ours = origin->power;
+
                         *origin = *told;
+                        /* What it reads there now we have set, before somebody else moved it. */
+                        if (gpu->recorded && function_power_is_known(&ours))
+                                origin->power = ours;
+                }
         }
         return gpu_write_record(manager, gpu);
 }
@@ -407,18 +413,21 @@ static bool is_listed(const GArray *addresses, PciAddress address) {
         return false;
 }
 
-/* Whether every function that the record speaks of is on vfio-pci. */
+/* Whether the record has the function to give back, and it is not on vfio-pci. */
+static bool gpu_misses(const Gpu *gpu, const PciFunction *function) {
+        const FunctionOrigin *origin = gpu_origin(gpu, function->address);
+
+        return origin && origin->known && !pci_function_on_vfio(function);
+}
+
 static bool gpu_is_where_recorded(const Gpu *gpu) {
         const GArray *companions = gpu->facts->companions;
 
-        if (gpu_origin(gpu, gpu->address) && !pci_function_on_vfio(&gpu->facts->function))
+        if (gpu_misses(gpu, &gpu->facts->function))
                 return false;
-        for (guint i = 0; i < companions->len; i++) {
-                const PciFunction *function = &g_array_index(companions, PciFunction, i);
-
-                if (gpu_origin(gpu, function->address) && !pci_function_on_vfio(function))
+        for (guint i = 0; i < companions->len; i++)
+                if (gpu_misses(gpu, &g_array_index(companions, PciFunction, i)))
                         return false;
-        }
         return true;
 }
 

@@ -1,7 +1,8 @@
 /* Drift: somebody else (driverctl, a driver's package, virsh nodedev-detach, a hand) changes the
  * driver of a card. It is seen by comparing two looks between which no helper of ours was at the
- * card; it is told, and never fought: what somebody else has moved is not ours to give back, so the
- * function drops out of the card's record. */
+ * card; it is told, and never fought: what somebody else has moved is not ours to give back, and
+ * from then on the card's record takes the function to be at home where it was moved to. Only its
+ * power settings, which nobody else knows, are put back. */
 #include "core/manager-private.h"
 
 #include <string.h>
@@ -49,30 +50,49 @@ GArray *gpu_find_drifts(Manager *manager, const Gpu *gpu, const DeviceFacts *fac
         return drifts;
 }
 
-static bool record_drop_function(CardRecord *record, PciAddress address) {
+/* Whether the record still has a function to give back. */
+static bool record_owes_a_driver(const CardRecord *record) {
         for (guint i = 0; i < record->origins->len; i++)
-                if (pci_address_equal(g_array_index(record->origins, FunctionOrigin, i).address,
-                                      address)) {
-                        g_array_remove_index(record->origins, i);
+                if (g_array_index(record->origins, FunctionOrigin, i).known)
                         return true;
-                }
         return false;
 }
 
+static bool record_owes_power(const CardRecord *record) {
+        for (guint i = 0; i < record->origins->len; i++)
+                if (function_power_is_known(
+                            &g_array_index(record->origins, FunctionOrigin, i).power))
+                        return true;
+        return false;
+}
+
+/* Whether the function was the record's to give back. */
+static bool record_follow(CardRecord *record, const GpuDrift *drift) {
+        FunctionOrigin *origin = record_origin(record, drift->function);
+
+        if (!origin)
+                return false;
+        g_strlcpy(origin->driver, drift->driver, sizeof(origin->driver));
+        origin->driver_override[0] = '\0';
+        origin->known = false;
+        return true;
+}
+
 void gpu_follow_drifts(Manager *manager, Gpu *gpu, const GArray *drifts) {
-        bool dropped = false;
+        bool followed = false;
 
         for (guint i = 0; gpu->record && i < drifts->len; i++)
-                dropped |= record_drop_function(gpu->record,
-                                                g_array_index(drifts, GpuDrift, i).function);
-        if (!dropped)
+                followed |= record_follow(gpu->record, &g_array_index(drifts, GpuDrift, i));
+        if (!followed)
                 return;
-        if (gpu->record->origins->len > 0) {
+        if (record_owes_a_driver(gpu->record)) {
                 /* What the ledger cannot be told now a later daemon reads off the drivers. */
                 gpu_write_record(manager, gpu);
                 return;
         }
-        gpu_forget_record(manager, gpu);
+        /* gpu_settle() sends a helper, which finds every function at home. */
+        if (!record_owes_power(gpu->record) || gpu_want_on_host(manager, gpu, false) < 0)
+                gpu_forget_record(manager, gpu);
         /* The kernel has done for somebody else what it had refused us, or nobody asks it to. */
         if (gpu->view.fault == GPU_FAULT_HANDOVER_FAILED)
                 gpu_apply(gpu, GPU_CURED);

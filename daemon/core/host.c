@@ -18,6 +18,10 @@ bool pci_function_on_host_driver(const PciFunction *function) {
                strcmp(function->driver, "pci-stub") != 0;
 }
 
+bool function_power_is_known(const FunctionPower *power) {
+        return power->d3cold_allowed[0] || power->control[0];
+}
+
 DeviceFacts *device_facts_new(void) {
         DeviceFacts *facts = g_new0(DeviceFacts, 1);
 

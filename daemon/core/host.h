@@ -75,6 +75,9 @@ typedef struct FunctionPower {
         char control[FUNCTION_POWER_BYTES];        /* power/control: "on" or "auto" */
 } FunctionPower;
 
+/* Whether any of it is known. */
+bool function_power_is_known(const FunctionPower *power);
+
 /* Where one function came from, kept so that it can go back there. */
 typedef struct FunctionOrigin {
         PciAddress address;

@@ -138,6 +138,9 @@ void manager_settle(Manager *manager);
 int gpu_write_record(Manager *manager, Gpu *gpu);
 void gpu_forget_record(Manager *manager, Gpu *gpu);
 
+/* The record's entry for a function, or NULL. Weak. */
+FunctionOrigin *record_origin(const CardRecord *record, PciAddress function);
+
 /* Where the function came from, as the card's record says; NULL = it does not. */
 const FunctionOrigin *gpu_origin(const Gpu *gpu, PciAddress function);
 

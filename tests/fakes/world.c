@@ -334,7 +334,6 @@ static void handover_origins(World *world, void *data) {
 
         for (guint i = 0; i < handover->record->origins->len; i++) {
                 FunctionOrigin origin = {
-                        .known = true,
                         .address =
                                 g_array_index(handover->record->origins, FunctionOrigin, i).address,
                         .known = true,
