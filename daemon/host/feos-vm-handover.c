@@ -290,8 +290,11 @@ static bool function_arrive(const Function *function) {
         return home;
 }
 
-/* Drivers set their own at the probe, vfio-pci too, so this comes after the last one. */
+/* Drivers set their own at the probe, vfio-pci too, so this comes after the last one. To let the
+ * device sleep is all that they do: only what was kept awake needs the last word. */
 static void power_restore(const Function *function) {
+        if (function->leaving && strcmp(function->power.control, "on") == 0)
+                function_probe_await(function->address);
         say("step The kernel has not let the power settings of %s be put back", function->address);
         if (function_power_restore(function->address, &function->power) < 0)
                 failed("The kernel refused to put the power settings of %s back.",

@@ -101,6 +101,19 @@ bool function_driver_probe(const char *address, const char *wanted) {
         }
 }
 
+/* snd_hda_intel looks for its codecs in the background, registers its sound card, and lets the
+ * device sleep next (sound/pci/hda/hda_intel.c, azx_probe_continue()). It may find none. */
+void function_probe_await(const char *address) {
+        g_autofree char *cards = device_path(address, "sound");
+        char driver[FUNCTION_NAME_BYTES];
+
+        if (strcmp(function_driver_read(address, driver), "snd_hda_intel") != 0)
+                return;
+        for (unsigned i = 0; i < PROBE_TRIES && !g_file_test(cards, G_FILE_TEST_EXISTS); i++)
+                g_usleep(RETRY_USEC);
+        g_usleep(RETRY_USEC);
+}
+
 char *function_override_read(const char *address) {
         g_autofree char *path = device_path(address, "driver_override");
         g_autofree char *text = NULL;

@@ -21,6 +21,10 @@ int function_driver_unbind(const char *address, const char *driver);
  * none fits. Whether that is so in the end; it may take seconds. */
 bool function_driver_probe(const char *address, const char *wanted);
 
+/* Waits, a second or so at most, for a driver that goes on after its probe has returned and sets
+ * power/control only then. */
+void function_probe_await(const char *address);
+
 /* A new string, "" when no override is set; NULL when it cannot be read. */
 char *function_override_read(const char *address);
 

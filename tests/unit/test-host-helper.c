@@ -56,6 +56,7 @@ typedef struct Card {
         bool keeps;         /* its driver does not let go */
         bool shunned;       /* nobody takes it */
         bool refuses;       /* its power settings cannot be written */
+        unsigned late;      /* its driver lets it sleep only after so many waits */
 } Card;
 
 static struct Kernel {
@@ -203,7 +204,7 @@ static void probe(const Card *card) {
                 return;
         driver_set(card, *override ? override : card->native);
         /* What drivers do that can put their device to sleep, and vfio-pci can. */
-        if (has_power(card))
+        if (has_power(card) && !card->late)
                 attribute_set(card, "power/control", "auto");
 }
 
@@ -270,6 +271,16 @@ static void kernel_wait(gulong usec) {
         kernel.waits++;
         if (kernel.group_busy > 0)
                 kernel.group_busy--;
+        for (size_t i = 0; i < G_N_ELEMENTS(kernel.cards); i++) {
+                Card *card = &kernel.cards[i];
+
+                if (card->late == 0)
+                        continue;
+                if (--card->late == 1)
+                        attribute_set(card, "sound/card0", "");
+                else if (card->late == 0)
+                        attribute_set(card, "power/control", "auto");
+        }
 }
 
 static void file_make(const char *at, const char *text) {
@@ -651,6 +662,18 @@ static void test_release_restores_what_it_can(void **state) {
         assert_power(1, "0", "on");
 }
 
+/* A sound card's driver goes on after its probe, and must not have the last word. */
+static void test_release_awaits_a_late_driver(void **state) {
+        put(VFIO_PCI, VFIO_PCI, VFIO_PCI);
+        power_set(0, "0", "on");
+        power_set(1, "0", "on");
+        kernel.cards[1].late = 4;
+        helper_run("release", GPU ",1,on=nvidia,override=", AUDIO ",1,on=snd_hda_intel", NULL);
+        assert_int_equal(kernel.cards[1].late, 0);
+        assert_power(0, "1", "on");
+        assert_power(1, "1", "on");
+}
+
 static void test_release_cannot_restore(void **state) {
         put("nvidia", "snd_hda_intel", "");
         power_set(0, "0", "on");
@@ -789,6 +812,7 @@ int main(int argc, char *argv[]) {
                 TEST(test_release_restores_power),
                 TEST(test_release_at_home_restores_power),
                 TEST(test_release_restores_what_it_can),
+                TEST(test_release_awaits_a_late_driver),
                 TEST(test_release_cannot_restore),
                 TEST(test_nobody_listens),
                 TEST(test_waits_for_an_earlier_one),
