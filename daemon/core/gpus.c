@@ -191,14 +191,6 @@ void gpu_take_facts(Gpu *gpu, DeviceFacts *facts) {
         gpu->facts = facts;
 }
 
-/* Another card may have been plugged in where the first one was, and nobody has seen it go. */
-static bool same_card(const DeviceFacts *a, const DeviceFacts *b) {
-        return a->function.vendor == b->function.vendor &&
-               a->function.device == b->function.device &&
-               a->function.subsystem_vendor == b->function.subsystem_vendor &&
-               a->function.subsystem_device == b->function.subsystem_device;
-}
-
 /* A new look at a card that is known. */
 static void gpu_look_anew(Manager *manager, Gpu *gpu, DeviceFacts *facts) {
         g_autoptr(GArray) drifts = gpu_find_drifts(manager, gpu, facts);
@@ -222,7 +214,9 @@ Gpu *manager_look_at_gpu(Manager *manager, PciAddress address) {
                 return NULL;
         if (r < 0)
                 return gpu; /* not to be seen now is not gone */
-        if (gpu && !same_card(gpu->facts, facts)) {
+        /* Another card may have been plugged in where the first one was, and nobody has seen it go.
+         */
+        if (gpu && !pci_function_same_model(&gpu->facts->function, &facts->function)) {
                 manager_drop_gpu(manager, gpu);
                 gpu = NULL;
         }

@@ -109,6 +109,7 @@ void survey_answer_free(SurveyAnswer *answer) {
                 return;
 
         answers_free(answer->holders, (GDestroyNotify)holder_free);
+        g_clear_pointer(&answer->serials, g_array_unref);
         answers_free(answer->images, (GDestroyNotify)image_answer_free);
         g_free(answer);
 }

@@ -3,6 +3,7 @@
  * and calls back on, the main loop's thread, and nothing here blocks. */
 #pragma once
 
+#include "core/card-identity.h"
 #include "core/pci-address.h"
 
 #include <glib.h>
@@ -148,15 +149,17 @@ typedef struct ImageAnswer {
 void image_answer_free(ImageAnswer *answer);
 
 /* What is asked of the slow side of the host: files that may lie on a dead server, other processes'
- * memory. */
+ * memory, a device's own configuration space. */
 typedef struct SurveyQuestion {
         GArray *cards;     /* PciAddress: whose holders are wanted; NULL or empty for none */
+        bool serials;      /* the serial numbers of the cards' functions too */
         GPtrArray *images; /* char *path, absolute or relative to an image directory; as above */
         GArray *qcow2;     /* bool, parallel to @images: to be opened as qcow2 */
 } SurveyQuestion;
 
 typedef struct SurveyAnswer {
         GPtrArray *holders; /* Holder * */
+        GArray *serials;    /* FunctionSerial: of the functions that have one; NULL = none */
         GPtrArray *images;  /* ImageAnswer *, in the order asked */
         int error; /* negative errno when the survey itself failed, -ETIMEDOUT when overdue */
 } SurveyAnswer;

@@ -8,6 +8,7 @@ DomainFacts *domain_facts_new(void) {
         DomainFacts *facts = g_new0(DomainFacts, 1);
 
         facts->gpus = g_array_new(FALSE, FALSE, sizeof(PciAddress));
+        facts->cards = g_array_new(FALSE, FALSE, sizeof(CardIdentity));
         facts->hostdevs = g_array_new(FALSE, FALSE, sizeof(PciAddress));
         facts->disks = g_ptr_array_new_with_free_func(g_free);
         facts->nics = g_ptr_array_new_with_free_func(g_free);
@@ -22,6 +23,7 @@ void domain_facts_free(DomainFacts *facts) {
         if (facts->pidfd >= 0)
                 close(facts->pidfd);
         g_array_unref(facts->gpus);
+        g_array_unref(facts->cards);
         g_array_unref(facts->hostdevs);
         g_ptr_array_unref(facts->disks);
         g_ptr_array_unref(facts->nics);

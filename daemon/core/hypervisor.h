@@ -3,6 +3,7 @@
  * and nothing here blocks. */
 #pragma once
 
+#include "core/card-identity.h"
 #include "core/pci-address.h"
 #include "core/refusal.h"
 #include "core/request.h"
@@ -46,6 +47,8 @@ typedef struct DomainFacts {
         DomainOffReason off_reason;
         FirstStart first_start; /* ours only */
         GArray *gpus;           /* PciAddress, as Create was asked; ours only */
+        GArray *cards;          /* CardIdentity of those of gpus of which our metadata says it: an
+                                 * earlier version's says nothing; ours only */
         GArray *hostdevs;       /* PciAddress of every PCI function in its XML; when active, of the
                                  * live XML */
         uint32_t vcpus;
@@ -65,14 +68,8 @@ DomainFacts *domain_facts_new(void);
 void domain_facts_free(DomainFacts *facts);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(DomainFacts, domain_facts_free)
 
-/* One card as the machine gets it. */
-typedef struct DomainCard {
-        PciAddress functions[8]; /* the GPU first, then its companions by address */
-        unsigned n_functions;
-} DomainCard;
-
-/* A machine to define: the request with its paths resolved, its UUID chosen, and the cards'
- * functions looked up. */
+/* A machine to define: the request with its paths resolved, its UUID chosen, and the cards
+ * looked at. */
 typedef struct DomainSpec {
         const Request *request;
         const char *uuid;
@@ -80,7 +77,7 @@ typedef struct DomainSpec {
         bool image_is_block; /* it is a block device, and no file */
         const char *kernel;
         const char *initrd;
-        GArray *cards; /* DomainCard, in the order of the request */
+        GArray *cards; /* CardIdentity, in the order of the request */
         bool kvm;      /* else plain emulation */
         bool uefi;
 } DomainSpec;

@@ -3,6 +3,8 @@
  * that nothing can change between the judgement and the reservation that follows it. */
 #include "core/manager-private.h"
 
+#include <errno.h>
+
 void intake_free(Intake *intake) {
         request_free(intake->request);
         g_free(intake->machine);
@@ -143,9 +145,48 @@ static void intake_look_at_nics(Intake *intake, GArray *nics) {
         }
 }
 
+/* The domain of the machine that is to start, NULL = it was never seen, or nothing is to start. */
+static const Domain *intake_domain(const Intake *intake) {
+        const Machine *machine =
+                intake->machine ? manager_find_machine_named(intake->manager, intake->machine)
+                                : NULL;
+
+        return machine ? manager_find_domain(intake->manager, machine->uuid) : NULL;
+}
+
+/* Whether the card is, as far as anybody can tell, the one that the machine was made with. A
+ * definition by an earlier version says nothing of its cards, and is not taught at its next Start
+ * either: what is in the slot by then may be another card already, and to note that one down would
+ * be to vouch for it. */
+static bool intake_knows_card(Intake *intake, const Domain *domain, const CheckCard *card) {
+        const CardIdentity *made_with =
+                domain ? cards_find(domain->facts->cards, card->address) : NULL;
+        CardIdentity now;
+
+        if (!made_with || !card->facts)
+                return true;
+        now = card_identity_of(card->facts, intake->survey ? intake->survey->serials : NULL);
+        return card_identity_check(domain->facts->name, made_with, &now, intake->findings);
+}
+
+/* A function that is not there any more would have libvirt refuse, in words of its own and after
+ * the cards have been moved. */
+static void intake_look_at_definition(Intake *intake, const DomainFacts *domain) {
+        const Host *host = &intake->manager->host;
+
+        for (guint i = 0; i < domain->hostdevs->len; i++) {
+                PciAddress address = g_array_index(domain->hostdevs, PciAddress, i);
+                g_autoptr(DeviceFacts) facts = NULL;
+
+                if (host->ops->look(host->self, address, &facts) == -ENODEV)
+                        card_identity_miss(domain->name, address, intake->findings);
+        }
+}
+
 static void intake_judge(Intake *intake) {
         Manager *manager = intake->manager;
         const Request *request = intake->request;
+        const Domain *domain;
         g_autoptr(GArray) cards = g_array_new(FALSE, TRUE, sizeof(CheckCard));
         g_autoptr(GArray) nics = g_array_new(FALSE, TRUE, sizeof(NetdevKind));
         g_autoptr(GPtrArray) files = manager_files_in_use(manager, NULL);
@@ -173,6 +214,7 @@ static void intake_judge(Intake *intake) {
                 g_array_append_val(cards, card);
         }
         intake_look_at_nics(intake, nics);
+        domain = intake_domain(intake);
         if (request) {
                 facts.name_taken = manager_has_domain(manager, request->name, NULL);
                 facts.uuid_taken =
@@ -181,9 +223,14 @@ static void intake_judge(Intake *intake) {
                 return;
         }
         /* Create has asked about the boot display; the machine that it made may start again. */
-        for (guint i = 0; i < cards->len; i++)
-                check_card(&facts, &g_array_index(cards, CheckCard, i), intake->machine != NULL,
-                           intake->findings);
+        for (guint i = 0; i < cards->len; i++) {
+                const CheckCard *card = &g_array_index(cards, CheckCard, i);
+
+                if (intake_knows_card(intake, domain, card))
+                        check_card(&facts, card, intake->machine != NULL, intake->findings);
+        }
+        if (domain)
+                intake_look_at_definition(intake, domain->facts);
         if (intake->machine)
                 check_hypervisor(&facts, intake->machine, intake->findings);
         check_survey(&facts, intake->findings);
@@ -241,7 +288,12 @@ void intake_begin(Intake *intake) {
         g_autoptr(GArray) cards = g_array_new(FALSE, TRUE, sizeof(PciAddress));
         g_autoptr(GPtrArray) images = g_ptr_array_new();
         g_autoptr(GArray) qcow2 = g_array_new(FALSE, TRUE, sizeof(bool));
-        SurveyQuestion question = { .cards = cards, .images = images, .qcow2 = qcow2 };
+        SurveyQuestion question = {
+                .cards = cards,
+                .serials = request || intake->machine,
+                .images = images,
+                .qcow2 = qcow2,
+        };
 
         g_ptr_array_add(manager->intakes, intake);
         intake_ask_cards(intake, cards);

@@ -45,16 +45,6 @@ static void launch_defined(void *userdata, const Refusal *refusal) {
         launch_advance(launch, !refusal);
 }
 
-static void launch_add_card(GArray *cards, const Gpu *gpu) {
-        DomainCard card = { .functions = { gpu->address }, .n_functions = 1 };
-        const GArray *companions = gpu->facts->companions;
-
-        for (guint i = 0; i < companions->len && card.n_functions < 8; i++)
-                card.functions[card.n_functions++] =
-                        g_array_index(companions, PciFunction, i).address;
-        g_array_append_val(cards, card);
-}
-
 /* The answer to the next image that the survey was asked about, in the survey's order. */
 static const ImageAnswer *launch_image(const Launch *launch, const char *asked, guint *next) {
         static const ImageAnswer none;
@@ -65,7 +55,8 @@ static const ImageAnswer *launch_image(const Launch *launch, const char *asked, 
 static void launch_define(Launch *launch) {
         Manager *manager = launch->manager;
         const Request *request = launch->request;
-        g_autoptr(GArray) cards = g_array_new(FALSE, TRUE, sizeof(DomainCard));
+        g_autoptr(GArray) cards = g_array_new(FALSE, TRUE, sizeof(CardIdentity));
+        const GArray *serials = launch->survey ? launch->survey->serials : NULL;
         HypervisorFacts hypervisor;
         const ImageAnswer *image;
         DomainSpec spec;
@@ -75,8 +66,11 @@ static void launch_define(Launch *launch) {
         for (guint i = 0; i < launch->gpus->len; i++) {
                 const Gpu *gpu = launch_gpu(launch, i);
 
-                if (gpu)
-                        launch_add_card(cards, gpu);
+                if (gpu) {
+                        CardIdentity card = card_identity_of(gpu->facts, serials);
+
+                        g_array_append_val(cards, card);
+                }
         }
         spec = (DomainSpec){
                 .request = request,

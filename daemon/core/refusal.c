@@ -20,6 +20,7 @@ const char *refusal_code_to_string(RefusalCode code) {
                 [REFUSAL_GPU_IN_USE] = "GPUInUse",
                 [REFUSAL_GPU_BUSY] = "GPUBusy",
                 [REFUSAL_GPU_FAULTED] = "GPUFaulted",
+                [REFUSAL_IDENTITY_MISMATCH] = "IdentityMismatch",
                 [REFUSAL_HANDOVER_TIMEOUT] = "HandoverTimeout",
                 [REFUSAL_HANDOVER_FAILED] = "HandoverFailed",
                 [REFUSAL_MACHINE_EXISTS] = "MachineExists",

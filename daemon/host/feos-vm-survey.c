@@ -2,17 +2,22 @@
  * decides nothing. The question is its command line, pairs of a word and a value in any number and
  * order:
  *
- *   feos-vm-survey ask [directory PATH] [device GLOB] [card ADDRESS] [image PATH] [qcow2 PATH] ...
+ *   feos-vm-survey ask [directory PATH] [device GLOB] [card ADDRESS] [serial ADDRESS] [image PATH]
+ *                      [qcow2 PATH] ...
  *   feos-vm-survey link ADDRESS
  *
  * and the answer is lines of words parted by tabs, each escaped as g_strescape() does:
  *
  *   holder PID UID COMMAND UNIT NODE      for each process that has one of the functions open
+ *   serial ADDRESS SERIAL                 for each function asked for that has one
  *   image VERDICT PATH WHY                for each image or qcow2, in their order; the verdict is
- * ok, block (ok too, a block device), missing or refused link SPEED WIDTH                      or,
- * when the device does not answer, "lost" end                                   all was told */
+ *                                         ok, block (ok too, a block device), missing or refused
+ *   link SPEED WIDTH                      or, when the device does not answer, "lost"
+ *   end                                   all was told
+ */
 #include "survey-holders.h"
 #include "survey-images.h"
+#include "survey-serial.h"
 
 #include "autoptr.h"
 
@@ -25,6 +30,7 @@ typedef struct Question {
         GPtrArray *directories; /* lent strings, as the next; NULL-terminated at the end */
         GPtrArray *devices;
         GArray *functions; /* PciAddress */
+        GArray *numbered;  /* PciAddress: whose serial numbers are wanted */
 } Question;
 
 static void word_print(const char *word) {
@@ -44,6 +50,16 @@ static void holders_print(const GArray *functions) {
                 word_print(holder->unit);
                 word_print(holder->node);
                 putchar('\n');
+        }
+}
+
+static void serials_print(const GArray *functions) {
+        for (guint i = 0; i < functions->len; i++) {
+                PciAddress address = g_array_index(functions, PciAddress, i);
+                char serial[PCI_SERIAL_BUFFER], text[PCI_ADDRESS_BUFFER];
+
+                if (serial_survey(address, serial))
+                        printf("serial\t%s\t%s\n", pci_address_print(address, text), serial);
         }
 }
 
@@ -72,6 +88,8 @@ static bool pair_take(Question *question, char *word, char *value) {
                 g_ptr_array_add(question->devices, value);
         else if (strcmp(word, "card") == 0 && pci_address_parse(value, &function))
                 g_array_append_val(question->functions, function);
+        else if (strcmp(word, "serial") == 0 && pci_address_parse(value, &function))
+                g_array_append_val(question->numbered, function);
         else
                 return strcmp(word, "image") == 0 || strcmp(word, "qcow2") == 0;
         return true;
@@ -81,7 +99,8 @@ static int ask(int count, char *words[]) {
         g_autoptr(GPtrArray) directories = g_ptr_array_new();
         g_autoptr(GPtrArray) devices = g_ptr_array_new();
         g_autoptr(GArray) functions = g_array_new(FALSE, TRUE, sizeof(PciAddress));
-        Question question = { directories, devices, functions };
+        g_autoptr(GArray) numbered = g_array_new(FALSE, TRUE, sizeof(PciAddress));
+        Question question = { directories, devices, functions, numbered };
         ImageRules rules;
 
         for (int i = 0; i + 1 < count; i += 2)
@@ -95,6 +114,7 @@ static int ask(int count, char *words[]) {
 
         if (functions->len > 0)
                 holders_print(functions);
+        serials_print(numbered);
         for (int i = 0; i + 1 < count; i += 2)
                 if (strcmp(words[i], "image") == 0 || strcmp(words[i], "qcow2") == 0)
                         image_print(&rules, words[i + 1], words[i][0] == 'q');

@@ -103,6 +103,18 @@ static bool holder_take(Survey *survey, char **words) {
         return true;
 }
 
+static bool serial_take(Survey *survey, char **words) {
+        FunctionSerial serial;
+
+        if (g_strv_length(words) != 3 || !survey->answer ||
+            !pci_address_parse(words[1], &serial.address) ||
+            g_strlcpy(serial.serial, words[2], sizeof serial.serial) >= sizeof serial.serial)
+                return false;
+
+        g_array_append_val(survey->answer->serials, serial);
+        return true;
+}
+
 static bool verdict_parse(const char *word, ImageVerdict *ret, bool *ret_block) {
         *ret_block = strcmp(word, "block") == 0;
         if (*ret_block || strcmp(word, "ok") == 0)
@@ -162,6 +174,8 @@ static void on_line(void *userdata, char *line) {
 
         if (g_strcmp0(words[0], "holder") == 0)
                 understood = holder_take(survey, words);
+        else if (g_strcmp0(words[0], "serial") == 0)
+                understood = serial_take(survey, words);
         else if (g_strcmp0(words[0], "image") == 0)
                 understood = image_take(survey, words);
         else if (g_strcmp0(words[0], "link") == 0)
@@ -241,11 +255,13 @@ static void words_add(GStrvBuilder *builder, const char *word, char *const *valu
                 g_strv_builder_add_many(builder, word, *values, NULL);
 }
 
-/* Every function of every card; a card that is gone has no holders. 0 or a negative errno. */
-static int cards_add(GStrvBuilder *builder, const GArray *cards) {
-        for (guint i = 0; cards && i < cards->len; i++) {
+/* Every function of every card; of a card that is gone there is nothing to ask. 0 or a negative
+ * errno. */
+static int cards_add(GStrvBuilder *builder, const SurveyQuestion *question) {
+        for (guint i = 0; question->cards && i < question->cards->len; i++) {
+                PciAddress card = g_array_index(question->cards, PciAddress, i);
                 g_autoptr(GArray) functions = NULL;
-                int r = pci_facts_read_card(g_array_index(cards, PciAddress, i), &functions);
+                int r = pci_facts_read_card(card, &functions);
 
                 if (r < 0 && r != -ENODEV)
                         return r;
@@ -255,6 +271,8 @@ static int cards_add(GStrvBuilder *builder, const GArray *cards) {
                         pci_address_print(g_array_index(functions, PciFunction, j).address,
                                           address);
                         g_strv_builder_add_many(builder, "card", address, NULL);
+                        if (question->serials)
+                                g_strv_builder_add_many(builder, "serial", address, NULL);
                 }
         }
         return 0;
@@ -285,12 +303,13 @@ uint64_t surveys_ask(Surveys *surveys, const SurveyQuestion *question, SurveyDon
         survey->userdata = userdata;
         survey->answer = g_new0(SurveyAnswer, 1);
         survey->answer->holders = g_ptr_array_new_with_free_func((GDestroyNotify)holder_free);
+        survey->answer->serials = g_array_new(FALSE, FALSE, sizeof(FunctionSerial));
         survey->answer->images = g_ptr_array_new_with_free_func((GDestroyNotify)image_answer_free);
 
         g_strv_builder_add_many(builder, surveys->program, "ask", NULL);
         words_add(builder, "directory", surveys->directories);
         words_add(builder, "device", surveys->block_devices);
-        r = cards_add(builder, question->cards);
+        r = cards_add(builder, question);
         survey->paths = images_add(builder, question);
 
         if (r >= 0)

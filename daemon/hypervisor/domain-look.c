@@ -143,8 +143,8 @@ static int metadata_set(virDomainPtr domain, const char *metadata, unsigned flag
 }
 
 static void first_start_done(virDomainPtr domain, DomainFacts *facts) {
-        g_autofree char *metadata =
-                domain_metadata_write(facts->gpus, FIRST_START_DONE, facts->autostart);
+        g_autofree char *metadata = domain_metadata_write(facts->gpus, facts->cards,
+                                                          FIRST_START_DONE, facts->autostart);
         unsigned config = virDomainIsPersistent(domain) == 1 ? VIR_DOMAIN_AFFECT_CONFIG : 0;
 
         facts->first_start = FIRST_START_DONE;

@@ -57,8 +57,8 @@ static char *attribute_get(xmlNode *element, const char *name) {
         return copy;
 }
 
-/* One part of a PCI address as libvirt writes it, "0x1f", or as a person may, "31". */
-static bool address_part_get(xmlNode *element, const char *name, guint64 max, guint64 *ret) {
+/* A number as libvirt writes it, "0x1f", or as a person may, "31". */
+static bool number_get(xmlNode *element, const char *name, guint64 max, guint64 *ret) {
         g_autofree char *text = attribute_get(element, name);
         const char *digits = text;
         guint base = 10;
@@ -75,11 +75,11 @@ static bool address_part_get(xmlNode *element, const char *name, guint64 max, gu
 static bool address_get(xmlNode *element, PciAddress *ret) {
         guint64 domain, bus, slot, function;
 
-        if (!address_part_get(element, "domain", UINT32_MAX, &domain))
+        if (!number_get(element, "domain", UINT32_MAX, &domain))
                 domain = 0;
-        if (!address_part_get(element, "bus", UINT8_MAX, &bus) ||
-            !address_part_get(element, "slot", 31, &slot) ||
-            !address_part_get(element, "function", 7, &function))
+        if (!number_get(element, "bus", UINT8_MAX, &bus) ||
+            !number_get(element, "slot", 31, &slot) ||
+            !number_get(element, "function", 7, &function))
                 return false;
         *ret = (PciAddress){ .domain = domain, .bus = bus, .slot = slot, .function = function };
         return true;
@@ -117,6 +117,53 @@ static bool autostart_get(xmlNode *element) {
         return g_strcmp0(text, "yes") == 0;
 }
 
+static bool function_identity_get(xmlNode *element, FunctionIdentity *ret) {
+        g_autofree char *address = attribute_get(element, "address");
+        g_autofree char *serial = attribute_get(element, "serial");
+        guint64 vendor, device, subsystem_vendor, subsystem_device;
+
+        *ret = (FunctionIdentity){ 0 };
+        if (!address || !pci_address_parse(address, &ret->address) ||
+            !number_get(element, "vendor", UINT16_MAX, &vendor) ||
+            !number_get(element, "device", UINT16_MAX, &device) ||
+            !number_get(element, "subsystem-vendor", UINT16_MAX, &subsystem_vendor) ||
+            !number_get(element, "subsystem-device", UINT16_MAX, &subsystem_device))
+                return false;
+        ret->vendor = (uint16_t)vendor;
+        ret->device = (uint16_t)device;
+        ret->subsystem_vendor = (uint16_t)subsystem_vendor;
+        ret->subsystem_device = (uint16_t)subsystem_device;
+        return g_strlcpy(ret->serial, serial ?: "", sizeof(ret->serial)) < sizeof(ret->serial);
+}
+
+/* False when @gpu does not say which card it is, as in an earlier version's definition, or says it
+ * in a way that cannot be understood: then there is nothing to compare with. */
+static bool card_get(xmlNode *gpu, PciAddress address, CardIdentity *ret) {
+        *ret = (CardIdentity){ 0 };
+        for (xmlNode *child = xmlFirstElementChild(gpu); child;
+             child = xmlNextElementSibling(child)) {
+                if (strcmp((const char *)child->name, "function") != 0)
+                        continue;
+                if (ret->n_functions == G_N_ELEMENTS(ret->functions) ||
+                    !function_identity_get(child, &ret->functions[ret->n_functions]))
+                        return false;
+                ret->n_functions++;
+        }
+        return ret->n_functions > 0 && pci_address_equal(ret->functions[0].address, address);
+}
+
+static void read_gpu(xmlNode *gpu, DomainFacts *facts) {
+        g_autofree char *text = attribute_get(gpu, "address");
+        PciAddress address;
+        CardIdentity card;
+
+        if (!text || !pci_address_parse(text, &address))
+                return;
+        g_array_append_val(facts->gpus, address);
+        if (card_get(gpu, address, &card))
+                g_array_append_val(facts->cards, card);
+}
+
 static void read_metadata(xmlXPathContext *context, DomainFacts *facts) {
         g_autoptr(xmlXPathObject) ours = elements_find(context, OUR_ELEMENT);
         g_autoptr(xmlXPathObject) gpus = NULL;
@@ -124,19 +171,15 @@ static void read_metadata(xmlXPathContext *context, DomainFacts *facts) {
         facts->ours = ours != NULL;
         facts->autostart = false;
         g_array_set_size(facts->gpus, 0);
+        g_array_set_size(facts->cards, 0);
         if (!ours)
                 return;
 
         facts->first_start = first_start_get(ours->nodesetval->nodeTab[0]);
         facts->autostart = autostart_get(ours->nodesetval->nodeTab[0]);
         gpus = elements_find(context, OUR_ELEMENT "/*[local-name() = 'gpu']");
-        for (int i = 0; gpus && i < gpus->nodesetval->nodeNr; i++) {
-                g_autofree char *text = attribute_get(gpus->nodesetval->nodeTab[i], "address");
-                PciAddress address;
-
-                if (text && pci_address_parse(text, &address))
-                        g_array_append_val(facts->gpus, address);
-        }
+        for (int i = 0; gpus && i < gpus->nodesetval->nodeNr; i++)
+                read_gpu(gpus->nodesetval->nodeTab[i], facts);
 }
 
 static bool ids_have(const GPtrArray *ids, const char *id) {

@@ -42,12 +42,31 @@ static const char *first_start_to_string(FirstStart first_start) {
         g_assert_not_reached();
 }
 
-static void write_gpus(Writer *writer, const char *element, const GArray *gpus) {
-        for (unsigned i = 0; gpus && i < gpus->len; i++) {
-                char address[PCI_ADDRESS_BUFFER];
+static void write_identity(Writer *writer, const char *element, const FunctionIdentity *function) {
+        g_autofree char *vendor = g_strdup_printf("0x%04x", function->vendor);
+        g_autofree char *device = g_strdup_printf("0x%04x", function->device);
+        g_autofree char *subsystem_vendor = g_strdup_printf("0x%04x", function->subsystem_vendor);
+        g_autofree char *subsystem_device = g_strdup_printf("0x%04x", function->subsystem_device);
+        char address[PCI_ADDRESS_BUFFER];
 
-                pci_address_print(g_array_index(gpus, PciAddress, i), address);
-                writer_leaf(writer, element, "address", address, NULL);
+        pci_address_print(function->address, address);
+        /* The list of attributes ends at its first NULL. */
+        writer_leaf(writer, element, "address", address, "vendor", vendor, "device", device,
+                    "subsystem-vendor", subsystem_vendor, "subsystem-device", subsystem_device,
+                    function->serial[0] ? "serial" : NULL, function->serial, NULL);
+}
+
+static void write_gpus(Writer *writer, const char *gpu, const char *function, const GArray *gpus,
+                       const GArray *cards) {
+        for (unsigned i = 0; gpus && i < gpus->len; i++) {
+                PciAddress address = g_array_index(gpus, PciAddress, i);
+                const CardIdentity *card = cards ? cards_find(cards, address) : NULL;
+                char shown[PCI_ADDRESS_BUFFER];
+
+                writer_open(writer, gpu, "address", pci_address_print(address, shown), NULL);
+                for (unsigned k = 0; card && k < card->n_functions; k++)
+                        write_identity(writer, function, &card->functions[k]);
+                writer_close(writer);
         }
 }
 
@@ -59,7 +78,8 @@ static void write_metadata(Writer *writer, const DomainSpec *spec) {
         writer_open(writer, DOMAIN_METADATA_PREFIX ":machine", "xmlns:" DOMAIN_METADATA_PREFIX,
                     DOMAIN_METADATA_URI, "first-start", first_start_to_string(first_start),
                     spec->request->autostart ? "autostart" : NULL, "yes", NULL);
-        write_gpus(writer, DOMAIN_METADATA_PREFIX ":gpu", spec->request->gpus);
+        write_gpus(writer, DOMAIN_METADATA_PREFIX ":gpu", DOMAIN_METADATA_PREFIX ":function",
+                   spec->request->gpus, spec->cards);
         writer_close(writer);
         writer_close(writer);
 }
@@ -198,10 +218,10 @@ static void write_root_ports(Writer *writer, const DomainSpec *spec) {
  * as on the real card. Guest drivers expect the GPU at function 0, wherever the host has it. */
 static void write_cards(Writer *writer, const DomainSpec *spec) {
         for (unsigned i = 0; spec->cards && i < spec->cards->len; i++) {
-                const DomainCard *card = &g_array_index(spec->cards, DomainCard, i);
+                const CardIdentity *card = &g_array_index(spec->cards, CardIdentity, i);
 
                 for (unsigned k = 0; k < card->n_functions; k++)
-                        write_function(writer, card->functions[k], i + 1, k,
+                        write_function(writer, card->functions[k].address, i + 1, k,
                                        k == 0 && card->n_functions > 1);
         }
 }
@@ -293,17 +313,18 @@ char *domain_ignition_path(const char *uuid) {
         return g_build_filename(DOMAIN_IGNITION_DIRECTORY, file, NULL);
 }
 
-char *domain_metadata_write(const GArray *gpus, FirstStart first_start, bool autostart) {
+char *domain_metadata_write(const GArray *gpus, const GArray *cards, FirstStart first_start,
+                            bool autostart) {
         g_autoptr(Writer) writer = writer_new(false);
         char *metadata = NULL;
         int r;
 
         writer_open(writer, "machine", "first-start", first_start_to_string(first_start),
                     autostart ? "autostart" : NULL, "yes", NULL);
-        write_gpus(writer, "gpu", gpus);
+        write_gpus(writer, "gpu", "function", gpus, cards);
         writer_close(writer);
         r = writer_finish(writer, &metadata);
-        /* Only addresses and constants are in it: nothing but a lack of memory can fail. */
+        /* All that is in it is ours, or was in XML before: nothing but a lack of memory can fail. */
         g_assert(r >= 0);
         return metadata;
 }

@@ -7,8 +7,11 @@
 
 /* Our element in libvirt's <metadata>: <feos:machine first-start="later|pending|done">,
  * with autostart="yes" where this service is to start it at boot, and in it one <feos:gpu
- * address="0000:01:00.0"/> for each GPU that Create was asked for. A domain that has it
- * is ours. */
+ * address="0000:01:00.0"> for each GPU that Create was asked for. That has a <feos:function
+ * address="0000:01:00.0" vendor="0x10de" device="0x20b0" subsystem-vendor="0x10de"
+ * subsystem-device="0x1463" serial="00-1b-21-ff-ff-12-34-56"/> for each function of the card, the
+ * GPU's own first, or none where an earlier version has written it; serial is left out where there
+ * is none. A domain that has the element is ours. */
 #define DOMAIN_METADATA_URI    "https://feos.org/xmlns/vm1/1.0"
 #define DOMAIN_METADATA_PREFIX "feos"
 
@@ -27,13 +30,14 @@ char *domain_ignition_path(const char *uuid);
 int domain_xml_write(const DomainSpec *spec, const char *type, char **ret);
 
 /* Our metadata element without its namespace, as virDomainSetMetadata() wants it: libvirt adds the
- * namespace itself and refuses an element that has it already. @gpus is of PciAddress. New string
- * (g_free()). */
-char *domain_metadata_write(const GArray *gpus, FirstStart first_start, bool autostart);
+ * namespace itself and refuses an element that has it already. @gpus is of PciAddress, @cards of
+ * CardIdentity, of all of them, some or none. New string (g_free()). */
+char *domain_metadata_write(const GArray *gpus, const GArray *cards, FirstStart first_start,
+                            bool autostart);
 
-/* Reads a domain's XML into @facts: ours, first_start, autostart, gpus, hostdevs, disks, nics,
- * files and console; every other field is left alone. -EBADMSG when @xml is no libvirt domain;
- * @facts is then unchanged. */
+/* Reads a domain's XML into @facts: ours, first_start, autostart, gpus, cards, hostdevs, disks,
+ * nics, files and console; every other field is left alone. -EBADMSG when @xml is no libvirt
+ * domain; @facts is then unchanged. */
 int domain_xml_parse(const char *xml, DomainFacts *facts);
 
 /* Adds to @facts the ids of the disks and NICs in @xml that it does not have yet. -EBADMSG as

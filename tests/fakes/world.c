@@ -479,6 +479,22 @@ static ImageAnswer *world_image(World *world, const char *path) {
         return answer;
 }
 
+/* A function that does not answer has no serial number either. */
+static void world_add_serials(World *world, const GArray *cards, GArray *serials) {
+        for (guint i = 0; cards && i < cards->len; i++)
+                for (guint j = 0; j < world->functions->len; j++) {
+                        const WorldFunction *function = g_ptr_array_index(world->functions, j);
+                        FunctionSerial serial = { .address = function->facts.address };
+
+                        if (!function->serial || function->dead ||
+                            !pci_address_same_slot(g_array_index(cards, PciAddress, i),
+                                                   serial.address))
+                                continue;
+                        g_strlcpy(serial.serial, function->serial, sizeof(serial.serial));
+                        g_array_append_val(serials, serial);
+                }
+}
+
 static uint64_t world_survey(void *self, const SurveyQuestion *question, SurveyDone done,
                              void *userdata) {
         World *world = self;
@@ -487,6 +503,9 @@ static uint64_t world_survey(void *self, const SurveyQuestion *question, SurveyD
         survey->answer = g_new0(SurveyAnswer, 1);
         survey->answer->holders = g_ptr_array_new_with_free_func((GDestroyNotify)holder_free);
         survey->answer->images = g_ptr_array_new_with_free_func((GDestroyNotify)image_answer_free);
+        survey->answer->serials = g_array_new(FALSE, FALSE, sizeof(FunctionSerial));
+        if (question->serials)
+                world_add_serials(world, question->cards, survey->answer->serials);
         for (guint i = 0; question->cards && question->cards->len > 0 && i < world->holders->len;
              i++) {
                 const Holder *holder = g_ptr_array_index(world->holders, i);
@@ -599,6 +618,7 @@ static void domain_free_one(void *data) {
 
         g_free(domain->name);
         g_array_unref(domain->gpus);
+        g_array_unref(domain->cards);
         g_array_unref(domain->hostdevs);
         g_array_unref(domain->lost);
         g_ptr_array_unref(domain->disks);
@@ -615,6 +635,7 @@ static WorldDomain *domain_new(World *world, const char *name, const char *uuid)
         domain->known = true;
         domain->pidfd = -1;
         domain->gpus = g_array_new(FALSE, TRUE, sizeof(PciAddress));
+        domain->cards = g_array_new(FALSE, TRUE, sizeof(CardIdentity));
         domain->hostdevs = g_array_new(FALSE, TRUE, sizeof(PciAddress));
         domain->lost = g_array_new(FALSE, TRUE, sizeof(PciAddress));
         domain->disks = g_ptr_array_new_with_free_func(g_free);
@@ -639,6 +660,7 @@ static void domain_fill(WorldDomain *domain, DomainFacts *facts) {
         facts->off_reason = domain->off_reason;
         facts->first_start = domain->first_start;
         g_array_append_vals(facts->gpus, domain->gpus->data, domain->gpus->len);
+        g_array_append_vals(facts->cards, domain->cards->data, domain->cards->len);
         g_array_append_vals(facts->hostdevs, domain->hostdevs->data, domain->hostdevs->len);
         copy_texts(domain->disks, facts->disks);
         copy_texts(domain->nics, facts->nics);
@@ -832,10 +854,12 @@ static void world_define(void *self, const DomainSpec *spec, HypervisorDone done
                 g_array_append_vals(domain->gpus, spec->request->gpus->data,
                                     spec->request->gpus->len);
                 for (guint i = 0; i < spec->cards->len; i++) {
-                        const DomainCard *card = &g_array_index(spec->cards, DomainCard, i);
+                        const CardIdentity *card = &g_array_index(spec->cards, CardIdentity, i);
 
-                        g_array_append_vals(domain->hostdevs, card->functions, card->n_functions);
+                        for (guint k = 0; k < card->n_functions; k++)
+                                g_array_append_val(domain->hostdevs, card->functions[k].address);
                 }
+                g_array_append_vals(domain->cards, spec->cards->data, spec->cards->len);
         }
         world_answer(world, spec->uuid, refusal, done, userdata);
 }

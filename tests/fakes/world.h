@@ -14,6 +14,7 @@ typedef struct WorldFunction {
         char driver_override[64];
         FunctionPower power; /* "1" and "auto" at first; "" = it has no such attribute */
         bool dead;           /* answers all ones */
+        const char *serial;  /* constant; NULL = none */
 } WorldFunction;
 
 typedef struct WorldDomain {
@@ -27,6 +28,7 @@ typedef struct WorldDomain {
         DomainOffReason off_reason;
         FirstStart first_start;
         GArray *gpus;
+        GArray *cards;    /* CardIdentity */
         GArray *hostdevs; /* as libvirt lists them */
         GArray *lost;     /* PciAddress: those that have gone from the bus under its QEMU */
         GPtrArray *disks; /* char *: ids; likewise nics */

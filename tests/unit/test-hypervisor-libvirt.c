@@ -27,6 +27,7 @@
 #define TEST_DOMAIN   "6695eb01-f6a4-8304-79aa-97f2502e193f" /* "test", in both */
 #define UUID          "5cba7a3e-0d4c-4b0e-9f4c-2c8a4f1f7d10"
 #define OTHER_UUID    "5cba7a3e-0d4c-4b0e-9f4c-2c8a4f1f7d11"
+#define SERIAL        "00-1b-21-ff-ff-12-34-56"
 #define DEADLINE_USEC (30 * G_USEC_PER_SEC)
 
 typedef struct Fixture {
@@ -48,6 +49,7 @@ static DomainFacts *facts_take(DomainFacts *facts) {
         DomainFacts *copy = domain_facts_new();
 
         g_array_append_vals(copy->gpus, facts->gpus->data, facts->gpus->len);
+        g_array_append_vals(copy->cards, facts->cards->data, facts->cards->len);
         g_array_append_vals(copy->hostdevs, facts->hostdevs->data, facts->hostdevs->len);
         for (unsigned i = 0; i < facts->disks->len; i++)
                 g_ptr_array_add(copy->disks, g_strdup(g_ptr_array_index(facts->disks, i)));
@@ -157,7 +159,7 @@ static void fixture_open(Fixture *f, const char *uri) {
         f->spec = (DomainSpec){
                 .request = &f->request,
                 .uuid = UUID,
-                .cards = g_array_new(FALSE, FALSE, sizeof(DomainCard)),
+                .cards = g_array_new(FALSE, FALSE, sizeof(CardIdentity)),
         };
 }
 
@@ -223,11 +225,27 @@ static const DomainFacts *domain(Fixture *f, const char *uuid) {
 }
 
 static void add_gpu(Fixture *f, const char *text) {
-        DomainCard card = { .n_functions = 1 };
+        CardIdentity card = {
+                .functions = { { .vendor = 0x10de,
+                                 .device = 0x20b0,
+                                 .subsystem_vendor = 0x10de,
+                                 .subsystem_device = 0x1463,
+                                 .serial = SERIAL } },
+                .n_functions = 1,
+        };
 
-        assert_true(pci_address_parse(text, &card.functions[0]));
-        g_array_append_val(f->request.gpus, card.functions[0]);
+        assert_true(pci_address_parse(text, &card.functions[0].address));
+        g_array_append_val(f->request.gpus, card.functions[0].address);
         g_array_append_val(f->spec.cards, card);
+}
+
+/* What the machine was given stands in libvirt. */
+static void assert_identity(Fixture *f) {
+        const GArray *cards = domain(f, UUID)->cards;
+
+        assert_int_equal(cards->len, 1);
+        assert_int_equal(g_array_index(cards, CardIdentity, 0).functions[0].device, 0x20b0);
+        assert_string_equal(g_array_index(cards, CardIdentity, 0).functions[0].serial, SERIAL);
 }
 
 static void test_connect(void **state) {
@@ -279,6 +297,7 @@ static void test_life(void **state) {
         assert_int_equal(domain(&f, UUID)->state, DOMAIN_OFF);
         assert_int_equal(domain(&f, UUID)->first_start, FIRST_START_PENDING);
         assert_int_equal(domain(&f, UUID)->gpus->len, 1);
+        assert_identity(&f);
         assert_int_equal(domain(&f, UUID)->hostdevs->len, 1);
         assert_int_equal(domain(&f, UUID)->vcpus, 3);
         assert_int_equal(domain(&f, UUID)->memory_mib, 96);
@@ -289,6 +308,7 @@ static void test_life(void **state) {
         assert_int_equal(domain(&f, UUID)->state, DOMAIN_RUNNING);
         assert_int_equal(domain(&f, UUID)->first_start, FIRST_START_DONE);
         assert_int_equal(domain(&f, UUID)->gpus->len, 1);
+        assert_identity(&f);
 
         act(&f, HYPERVISOR_START, UUID);
         assert_refused(&f, REFUSAL_HYPERVISOR_FAILED);

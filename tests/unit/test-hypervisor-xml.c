@@ -43,7 +43,7 @@ static int setup(void **state) {
         f->spec = (DomainSpec){
                 .request = &f->request,
                 .uuid = UUID,
-                .cards = g_array_new(FALSE, FALSE, sizeof(DomainCard)),
+                .cards = g_array_new(FALSE, FALSE, sizeof(CardIdentity)),
                 .kvm = true,
         };
         *state = f;
@@ -63,16 +63,31 @@ static int teardown(void **state) {
         return 0;
 }
 
+/* A function like no other, with a serial number where it is a GPU. */
+static FunctionIdentity identity(const char *text) {
+        FunctionIdentity ret = { .address = address(text),
+                                 .vendor = 0x10de,
+                                 .device = 0xa0,
+                                 .subsystem_vendor = 0x1af4,
+                                 .subsystem_device = 0xffff };
+
+        ret.device += ret.address.function;
+        if (ret.address.function == 0)
+                g_snprintf(ret.serial, sizeof(ret.serial), "00-1b-21-ff-ff-00-00-%02x",
+                           ret.address.bus);
+        return ret;
+}
+
 /* Adds a card: the GPU, then its companions, up to NULL. */
 static G_GNUC_NULL_TERMINATED void add_card(Fixture *f, const char *gpu, ...) {
-        DomainCard card = { .functions = { address(gpu) }, .n_functions = 1 };
-        PciAddress asked = card.functions[0];
+        CardIdentity card = { .functions = { identity(gpu) }, .n_functions = 1 };
+        PciAddress asked = card.functions[0].address;
         const char *companion;
         va_list companions;
 
         va_start(companions, gpu);
         while ((companion = va_arg(companions, const char *)))
-                card.functions[card.n_functions++] = address(companion);
+                card.functions[card.n_functions++] = identity(companion);
         va_end(companions);
         g_array_append_val(f->request.gpus, asked);
         g_array_append_val(f->spec.cards, card);
@@ -464,10 +479,33 @@ static void assert_addresses(const GArray *addresses, ...) {
         assert_int_equal(n, addresses->len);
 }
 
+static void assert_same_cards(const GArray *cards, const GArray *expected) {
+        assert_int_equal(cards->len, expected->len);
+        for (unsigned i = 0; i < cards->len; i++) {
+                const CardIdentity *card = &g_array_index(cards, CardIdentity, i);
+                const CardIdentity *as = &g_array_index(expected, CardIdentity, i);
+
+                assert_int_equal(card->n_functions, as->n_functions);
+                for (unsigned k = 0; k < card->n_functions; k++) {
+                        const FunctionIdentity *function = &card->functions[k];
+
+                        assert_true(pci_address_equal(function->address, as->functions[k].address));
+                        assert_int_equal(function->vendor, as->functions[k].vendor);
+                        assert_int_equal(function->device, as->functions[k].device);
+                        assert_int_equal(function->subsystem_vendor,
+                                         as->functions[k].subsystem_vendor);
+                        assert_int_equal(function->subsystem_device,
+                                         as->functions[k].subsystem_device);
+                        assert_string_equal(function->serial, as->functions[k].serial);
+                }
+        }
+}
+
 static void test_read_back(void **state) {
         Fixture *f = *state;
         g_autoptr(DomainFacts) facts = domain_facts_new();
         g_autofree char *pending = NULL, *later = NULL;
+        const CardIdentity *card;
 
         add_card(f, "0000:c1:00.0", NULL);
         add_card(f, "10000:01:1f.2", "10000:01:1f.0", NULL);
@@ -477,12 +515,19 @@ static void test_read_back(void **state) {
         assert_int_equal(facts->first_start, FIRST_START_PENDING);
         assert_addresses(facts->gpus, "0000:c1:00.0", "10000:01:1f.2", NULL);
         assert_addresses(facts->hostdevs, "0000:c1:00.0", "10000:01:1f.2", "10000:01:1f.0", NULL);
+        assert_same_cards(facts->cards, f->spec.cards);
+        card = &g_array_index(facts->cards, CardIdentity, 1);
+        assert_int_equal(card->n_functions, 2);
+        assert_int_equal(card->functions[0].device, 0xa2);
+        assert_string_equal(card->functions[0].serial, "");
+        assert_string_equal(card->functions[1].serial, "00-1b-21-ff-ff-00-00-01");
 
         f->request.start = false;
         later = write_xml(f);
         assert_int_equal(domain_xml_parse(later, facts), 0);
         assert_int_equal(facts->first_start, FIRST_START_LATER);
         assert_int_equal(facts->gpus->len, 2);
+        assert_same_cards(facts->cards, f->spec.cards);
 }
 
 static void assert_texts(const GPtrArray *texts, ...) {
@@ -607,6 +652,54 @@ static void test_read_odd_metadata(void **state) {
         assert_int_equal(facts->hostdevs->len, 0);
 }
 
+/* What says nothing of its cards, as earlier versions did, or nothing that can be understood,
+ * leaves nothing to compare; the machine is ours all the same. */
+static void test_read_no_identity(void **state) {
+#define IDS "vendor='0x10de' device='0x20b0' subsystem-vendor='0x10de' subsystem-device='0x1463'"
+        static const struct {
+                const char *functions;
+                unsigned cards;
+        } odd[] = {
+                { "", 0 },
+                { "<f:function/>", 0 },
+                { "<f:function address='0000:01:00.0'/>", 0 },
+                { "<f:function address='zz' " IDS "/>", 0 },
+                { "<f:function address='0000:02:00.0' " IDS "/>", 0 },
+                { "<f:function address='0000:01:00.0' vendor='0x110de' device='1'"
+                  " subsystem-vendor='0' subsystem-device='0'/>",
+                  0 },
+                { "<f:function address='0000:01:00.0' " IDS
+                  " serial='00-1b-21-ff-ff-00-00-01-02'/>",
+                  0 },
+                { "<f:function address='0000:01:00.0' " IDS "/><f:function/>", 0 },
+                { "<f:function address='0000:01:00.0' " IDS
+                  "/><f:function address='0000:01:00.1' " IDS
+                  "/><f:function address='0000:01:00.2' " IDS
+                  "/><f:function address='0000:01:00.3' " IDS
+                  "/><f:function address='0000:01:00.4' " IDS
+                  "/><f:function address='0000:01:00.5' " IDS
+                  "/><f:function address='0000:01:00.6' " IDS
+                  "/><f:function address='0000:01:00.7' " IDS
+                  "/><f:function address='0000:01:00.7' " IDS "/>",
+                  0 },
+                { "<f:later/><f:function address='0000:01:00.0' " IDS " new='1'/>", 1 },
+        };
+#undef IDS
+
+        for (unsigned i = 0; i < G_N_ELEMENTS(odd); i++) {
+                g_autofree char *xml = g_strconcat(
+                        "<domain><metadata><f:machine xmlns:f='" DOMAIN_METADATA_URI
+                        "'><f:gpu address='0000:01:00.0'>",
+                        odd[i].functions, "</f:gpu></f:machine></metadata></domain>", NULL);
+                g_autoptr(DomainFacts) facts = domain_facts_new();
+
+                assert_int_equal(domain_xml_parse(xml, facts), 0);
+                assert_true(facts->ours);
+                assert_addresses(facts->gpus, "0000:01:00.0", NULL);
+                assert_int_equal(facts->cards->len, odd[i].cards);
+        }
+}
+
 static void test_read_rubbish(void **state) {
         static const char *const rubbish[] = {
                 "",
@@ -628,10 +721,14 @@ static void test_metadata(void **state) {
         g_autofree char *metadata = NULL, *autostart = NULL;
 
         add_card(f, "0000:01:00.0", NULL);
-        metadata = domain_metadata_write(f->request.gpus, FIRST_START_DONE, false);
-        assert_string_equal(metadata, "<machine first-start=\"done\">"
-                                      "<gpu address=\"0000:01:00.0\"/></machine>");
-        autostart = domain_metadata_write(f->request.gpus, FIRST_START_LATER, true);
+        metadata = domain_metadata_write(f->request.gpus, f->spec.cards, FIRST_START_DONE, false);
+        assert_string_equal(metadata,
+                            "<machine first-start=\"done\"><gpu address=\"0000:01:00.0\">"
+                            "<function address=\"0000:01:00.0\" vendor=\"0x10de\" device=\"0x00a0\""
+                            " subsystem-vendor=\"0x1af4\" subsystem-device=\"0xffff\""
+                            " serial=\"00-1b-21-ff-ff-00-00-01\"/></gpu></machine>");
+        g_array_set_size(f->spec.cards, 0);
+        autostart = domain_metadata_write(f->request.gpus, f->spec.cards, FIRST_START_LATER, true);
         assert_string_equal(autostart, "<machine first-start=\"later\" autostart=\"yes\">"
                                        "<gpu address=\"0000:01:00.0\"/></machine>");
 }
@@ -697,6 +794,7 @@ int main(void) {
                 cmocka_unit_test(test_read_running),
                 cmocka_unit_test(test_read_foreign),
                 cmocka_unit_test(test_read_odd_metadata),
+                cmocka_unit_test(test_read_no_identity),
                 cmocka_unit_test(test_read_rubbish),
                 cmocka_unit_test(test_capabilities),
                 cmocka_unit_test(test_group),
