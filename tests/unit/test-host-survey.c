@@ -158,6 +158,21 @@ static void test_holders(void **state) {
         assert_string_equal(holder->node, "/dev/dri/card0");
 }
 
+static void test_serials(void **state) {
+        Fixture *fixture = *state;
+        const FunctionSerial *serial;
+
+        use_script(fixture, "printf 'serial\\t0000:01:00.1\\t00-1b-21-ff-ff-12-34-56\\n'\n"
+                            "printf 'serial\\t0000:01:00.0\\t00-1b-21-ff-ff-12-34-56-78\\n'\n"
+                            "printf 'serial\\tx\\t00-1b-21-ff-ff-12-34-56\\n'; echo end\n");
+        ask(fixture, NULL);
+        assert_int_equal(fixture->answer->error, 0);
+        assert_int_equal(fixture->answer->serials->len, 1);
+        serial = &g_array_index(fixture->answer->serials, FunctionSerial, 0);
+        assert_int_equal(serial->address.function, 1);
+        assert_string_equal(serial->serial, "00-1b-21-ff-ff-12-34-56");
+}
+
 static void test_block(void **state) {
         Fixture *fixture = *state;
         static const char *const images[] = { "x", "y", NULL };
@@ -252,9 +267,9 @@ static void test_link(void **state) {
 
 int main(int argc, char *argv[]) {
         static const struct CMUnitTest tests[] = {
-                TEST(test_images),  TEST(test_nothing_asked),  TEST(test_holders),
-                TEST(test_block),   TEST(test_broken_answers), TEST(test_no_program),
-                TEST(test_overdue), TEST(test_link),
+                TEST(test_images),     TEST(test_nothing_asked), TEST(test_holders),
+                TEST(test_serials),    TEST(test_block),         TEST(test_broken_answers),
+                TEST(test_no_program), TEST(test_overdue),       TEST(test_link),
         };
 
         if (argc != 2)
