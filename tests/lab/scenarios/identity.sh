@@ -12,8 +12,11 @@ serial=52-54-00-ff-ff-00-00-0a
 mac=52:54:00:00:00:0a
 other_mac=52:54:00:00:00:0b
 
-plug() { # DRIVER ADDR ID MORE
-    qmp device_add "{\"driver\":\"$1\",\"bus\":\"rp_hotplug\",\"addr\":\"$2\",\"id\":\"$3\"$4}"
+# Every function says that there are more: one that is plugged in gets its IOMMU group
+# before the kernel has seen the others.
+plug() { # DRIVER ADDR ID [MORE]
+    local where="\"bus\":\"rp_hotplug\",\"addr\":\"$2\",\"multifunction\":\"on\""
+    qmp device_add "{\"driver\":\"$1\",\"id\":\"$3\",$where${4-}}"
 }
 plug_nic() { plug e1000e "$1" "$2" ",\"mac\":\"$3\",\"romfile\":\"\""; }
 is_gone() { [[ ! -e /sys/bus/pci/devices/$1 ]]; }
@@ -28,7 +31,7 @@ gpu_is_gone() { ! gpu_get "$GPU_HOTPLUG" State; }
 # plug_card MAC NUMBER: function 0 last, the kernel looks at the slot then.
 plug_card() {
     check "the companion is put in" plug_nic 0.1 "nic_$2" "$1"
-    check "and with it the GPU" plug secondary-vga 0.0 "gpu_$2" ',"multifunction":"on"'
+    check "and with it the GPU" plug secondary-vga 0.0 "gpu_$2"
     wait_until "the card is a GPU" 30 gpu_is "$GPU_HOTPLUG" host-bound
     wait_until "the host drives it" 10 driver_is "$GPU_HOTPLUG" bochs-drm
     wait_until "and its companion" 10 driver_is "$companion" e1000e
