@@ -136,10 +136,19 @@ void pending_ended(void *userdata) {
 }
 
 /* What another user's processes do is told to those who may call ListHolders. */
+static bool finding_is_private(const Refusal *finding, uid_t uid) {
+        return finding->code == REFUSAL_GPU_BUSY && uid != 0;
+}
+
 static const char *finding_message(const Refusal *finding, uid_t uid) {
-        return finding->code == REFUSAL_GPU_BUSY && uid != 0
-                       ? "Processes of the host have the GPU open."
-                       : finding->message;
+        return finding_is_private(finding, uid) ? "The host's processes hold the GPU."
+                                                : finding->message;
+}
+
+static const char *finding_remedy(const Refusal *finding, uid_t uid) {
+        return finding_is_private(finding, uid)
+                       ? "Have them end first; ListHolders shows every holder."
+                       : finding->remedy;
 }
 
 static int append_findings(sd_bus_message *reply, const GPtrArray *findings, uid_t uid) {
@@ -151,10 +160,10 @@ static int append_findings(sd_bus_message *reply, const GPtrArray *findings, uid
 
                 r = sd_bus_message_open_container(reply, 'r', "sssss");
                 if (r >= 0)
-                        r = append_texts(reply,
-                                         finding->severity == SEVERITY_ERROR ? "error" : "warning",
-                                         refusal_code_to_string(finding->code), finding->subject,
-                                         finding_message(finding, uid), finding->remedy, NULL);
+                        r = append_texts(
+                                reply, finding->severity == SEVERITY_ERROR ? "error" : "warning",
+                                refusal_code_to_string(finding->code), finding->subject,
+                                finding_message(finding, uid), finding_remedy(finding, uid), NULL);
                 if (r >= 0)
                         r = sd_bus_message_close_container(reply);
         }
@@ -177,12 +186,13 @@ static int append_holders(sd_bus_message *reply, const GPtrArray *holders) {
         r = sd_bus_message_open_container(reply, 'a', "(usss)");
         for (guint i = 0; r >= 0 && i < holders->len; i++) {
                 const Holder *holder = g_ptr_array_index(holders, i);
+                g_autofree char *words = holder_words(holder);
 
                 r = sd_bus_message_open_container(reply, 'r', "usss");
                 if (r >= 0)
                         r = sd_bus_message_append(reply, "u", (uint32_t)holder->pid);
                 if (r >= 0)
-                        r = append_texts(reply, holder->command, holder->unit, holder->node, NULL);
+                        r = append_texts(reply, words, holder->unit, holder->node, NULL);
                 if (r >= 0)
                         r = sd_bus_message_close_container(reply);
         }

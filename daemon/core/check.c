@@ -95,6 +95,11 @@ static void check_claims(const CheckCard *card, const char *shown, GPtrArray *fi
                                        "GPU %s is not in machine %s, but libvirt still has that "
                                        "address down as that machine's.",
                                        shown, card->named_by);
+                if (card->unasked)
+                        findings_error(findings, REFUSAL_INVALID_STATE, shown, "Try again.",
+                                       "GPU %s was not at rest when the host was asked who has it "
+                                       "open.",
+                                       shown);
                 break;
         }
         if (card->neighbour_taken_by[0])
@@ -160,6 +165,47 @@ static void check_group(const CheckFacts *facts, const CheckCard *card, const ch
                                shown, card->facts->iommu_group, foreign->str);
 }
 
+/* vfio-pci takes the firmware's framebuffer away as a host's own driver would (since Linux 6.0:
+ * drivers/vfio/pci/vfio_pci_core.c calls aperture_remove_conflicting_pci_devices()), and older
+ * kernels leave it, so that it draws into memory which is the guest's. */
+static void check_boot_display(const DeviceFacts *device, const char *shown, GPtrArray *findings) {
+        if (device->boot_framebuffer[0])
+                findings_error(
+                        findings, REFUSAL_BOOT_DISPLAY, shown,
+                        "Ask for another GPU, or set the option allow-boot-display to lose the "
+                        "console, or boot the host with initcall_blacklist=sysfb_init so that it "
+                        "never has one there.",
+                        "GPU %s shows the host's console: the framebuffer %s lies in its memory.",
+                        shown, device->boot_framebuffer);
+        else
+                findings_error(findings, REFUSAL_BOOT_DISPLAY, shown,
+                               "Ask for another GPU, or set the option allow-boot-display to lose "
+                               "the console.",
+                               "GPU %s shows the host's console: the firmware has made it the "
+                               "primary display.",
+                               shown);
+}
+
+/* What may go wrong with the device itself, and need not. */
+static void check_condition(const DeviceFacts *device, const char *shown, GPtrArray *findings) {
+        if (device->no_reset)
+                findings_warning(
+                        findings, REFUSAL_NO_RESET, shown,
+                        "Try a second start before you rely on it: some cards work again only when "
+                        "the host was booted anew.",
+                        "The kernel knows no way to reset GPU %s between two machines.", shown);
+        if (device->power == POWER_OFF)
+                findings_warning(findings, REFUSAL_POWERED_DOWN, shown,
+                                 "See that the card is powered and switched on; one that does not "
+                                 "answer is refused when its turn comes, and nothing is lost.",
+                                 "GPU %s has no power (D3cold).", shown);
+        else if (device->power == POWER_ASLEEP)
+                findings_warning(findings, REFUSAL_POWERED_DOWN, shown,
+                                 "It is woken on its way. To see beforehand whether it wakes: echo "
+                                 "on > its power/control in sysfs.",
+                                 "GPU %s sleeps without power (D3cold).", shown);
+}
+
 void check_card(const CheckFacts *facts, const CheckCard *card, bool allow_boot_display,
                 GPtrArray *findings) {
         char shown[PCI_ADDRESS_BUFFER];
@@ -170,24 +216,8 @@ void check_card(const CheckFacts *facts, const CheckCard *card, bool allow_boot_
         check_claims(card, shown, findings);
         check_group(facts, card, shown, findings);
         if (card->facts->boot_display && !allow_boot_display)
-                findings_error(findings, REFUSAL_BOOT_DISPLAY, shown,
-                               "Ask for another GPU, or set the option allow-boot-display to lose "
-                               "the console.",
-                               "GPU %s shows the host's console.", shown);
-}
-
-static void check_holders(const CheckFacts *facts, GPtrArray *findings) {
-        for (guint i = 0; i < facts->survey->holders->len; i++) {
-                const Holder *holder = g_ptr_array_index(facts->survey->holders, i);
-
-                findings_error(
-                        findings, REFUSAL_GPU_BUSY, holder->node,
-                        holder->unit[0] ? "Stop that unit first; ListHolders shows every holder."
-                                        : "End that process first; ListHolders shows every "
-                                          "holder.",
-                        "Process %d (%s%s%s) has %s open.", (int)holder->pid, holder->command,
-                        holder->unit[0] ? ", unit " : "", holder->unit, holder->node);
-        }
+                check_boot_display(card->facts, shown, findings);
+        check_condition(card->facts, shown, findings);
 }
 
 void check_hypervisor(const CheckFacts *facts, const char *subject, GPtrArray *findings) {
@@ -201,53 +231,15 @@ void check_hypervisor(const CheckFacts *facts, const char *subject, GPtrArray *f
                         "libvirt at %s has not told its domains yet.", facts->hypervisor.uri);
 }
 
-static void check_size(const CheckFacts *facts, const Request *request, GPtrArray *findings) {
-        g_autofree char *has = g_strdup_printf("The host has %u CPUs and %" G_GUINT64_FORMAT
-                                               " MiB of memory; ask for less.",
-                                               facts->host.cpus, facts->host.memory_mib);
+static void check_cpus(const CheckFacts *facts, const Request *request, GPtrArray *findings) {
+        const char *option = request->max_vcpus > request->vcpus ? "max-vcpus" : "vcpus";
+        g_autofree char *has =
+                g_strdup_printf("The host has %u CPUs; ask for less.", facts->host.cpus);
 
         if (request->max_vcpus > facts->host.cpus)
-                findings_error(findings, REFUSAL_INVALID_OPTION,
-                               request->max_vcpus > request->vcpus ? "max-vcpus" : "vcpus", has,
-                               "Option %s is %u, more than the host has.",
-                               request->max_vcpus > request->vcpus ? "max-vcpus" : "vcpus",
+                findings_error(findings, REFUSAL_INVALID_OPTION, option, has,
+                               "Option %s is %u, more than the host has.", option,
                                request->max_vcpus);
-        if (request->memory_mib > facts->host.memory_mib)
-                findings_error(findings, REFUSAL_INVALID_OPTION, "memory-mib", has,
-                               "Option memory-mib is %" G_GUINT64_FORMAT
-                               ", more than the host has.",
-                               request->memory_mib);
-}
-
-/* A machine's memory must be all huge pages, and they must be there before it starts. */
-static void check_hugepages(const CheckFacts *facts, const Request *request, GPtrArray *findings) {
-        bool large = request->hugepages == HUGEPAGES_1G;
-        uint64_t page_mib = large ? 1024 : 2;
-        uint64_t free_pages = large ? facts->host.hugepages_1g_free : facts->host.hugepages_2m_free;
-        uint64_t total = large ? facts->host.hugepages_1g_total : facts->host.hugepages_2m_total;
-        uint64_t needed = request->memory_mib / page_mib;
-        g_autofree char *remedy = NULL;
-
-        if (request->hugepages == HUGEPAGES_NONE)
-                return;
-        if (request->memory_mib % page_mib != 0) {
-                findings_error(findings, REFUSAL_INVALID_OPTION, "hugepages",
-                               "Make memory-mib a multiple of the page size.",
-                               "Option memory-mib is %" G_GUINT64_FORMAT
-                               ", which is no whole number of %s pages.",
-                               request->memory_mib, large ? "1G" : "2M");
-                return;
-        }
-        if (free_pages >= needed)
-                return;
-        remedy = g_strdup_printf("Reserve more: echo %" G_GUINT64_FORMAT
-                                 " > /sys/kernel/mm/hugepages/hugepages-%ukB/nr_hugepages",
-                                 total + needed - free_pages, large ? 1048576u : 2048u);
-        findings_error(findings, REFUSAL_INVALID_OPTION, "hugepages", remedy,
-                       "The machine needs %" G_GUINT64_FORMAT
-                       " huge pages of %s, and of the host's %" G_GUINT64_FORMAT
-                       " reserved ones %" G_GUINT64_FORMAT " are free.",
-                       needed, large ? "1G" : "2M", total, free_pages);
 }
 
 static void check_image(const ImageAnswer *image, GPtrArray *findings) {
@@ -357,11 +349,19 @@ void check_survey(const CheckFacts *facts, GPtrArray *findings) {
                         "The host could not be asked which processes hold the GPUs, or about "
                         "the images.");
         check_images(facts, findings);
-        check_holders(facts, findings);
+        check_holders(facts->survey->holders, findings);
 }
 
 void check_request(const CheckFacts *facts, const Request *request, GPtrArray *findings) {
-        check_size(facts, request, findings);
+        check_cpus(facts, request, findings);
+        check_memory(facts,
+                     &(MachineMemory){
+                             .mib = request->memory_mib,
+                             .huge = request->hugepages != HUGEPAGES_NONE,
+                             .now = request->start,
+                             .pinned = facts->cards->len > 0,
+                     },
+                     findings);
         for (guint i = 0; i < facts->cards->len; i++)
                 check_card(facts, &g_array_index(facts->cards, CheckCard, i),
                            request->allow_boot_display, findings);

@@ -1,4 +1,5 @@
-/* Facts + request -> findings. Pure: the one judgement behind Check, Create, Start and Bind. */
+/* Facts + request -> findings. Pure: the one judgement behind Check, Create, Start and Bind. In
+ * check.c, but check-holders.c and check-memory.c. */
 #pragma once
 
 #include "core/host.h"
@@ -12,6 +13,7 @@ typedef struct CheckCard {
         PciAddress address;
         const DeviceFacts *facts; /* NULL = there is no such PCI device */
         GpuView view;
+        bool unasked; /* who holds it was not asked, for it was taken, faulted or on its way */
         const char *fault_message;
         const char *taken_by;           /* the machine that has or gets it, "" = none */
         const char *named_by;           /* the running machine in which libvirt says that the card
@@ -29,6 +31,7 @@ typedef struct CheckFacts {
         bool uuid_taken;
         const SurveyAnswer *survey; /* NULL = nothing was asked */
         GArray *nics;               /* NetdevKind of each requested NIC's source; NULL = none */
+        uint64_t machines_mib;      /* memory of the domains that run, huge pages left out */
         GPtrArray *files;           /* FileUse: the files that running domains write */
 } CheckFacts;
 
@@ -48,6 +51,23 @@ void check_card(const CheckFacts *facts, const CheckCard *card, bool allow_boot_
 /* What the survey found: images that are not there or not allowed, processes that hold the cards.
  */
 void check_survey(const CheckFacts *facts, GPtrArray *findings);
+
+/* Processes that hold the cards, and what the kernel does with their disks. */
+void check_holders(const GPtrArray *holders, GPtrArray *findings);
+
+/* What a machine wants of the host's memory. */
+typedef struct MachineMemory {
+        uint64_t mib;
+        bool huge;   /* made of huge pages */
+        bool now;    /* it is to run at once */
+        bool pinned; /* it gets GPUs: all of its memory must be there, and stays */
+} MachineMemory;
+
+/* Whether the host has the memory, and has it free. */
+void check_memory(const CheckFacts *facts, const MachineMemory *memory, GPtrArray *findings);
+
+/* Whether the host has the huge pages that @request asks for, if it does. */
+void check_hugepages(const CheckFacts *facts, const Request *request, GPtrArray *findings);
 
 /* Whether @device, a disk with its answer or a NIC with its interface's kind, can be given to a
  * machine: its source is there, and its file in no running domain. */

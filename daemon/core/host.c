@@ -29,6 +29,7 @@ DeviceFacts *device_facts_new(void) {
         facts->neighbours = g_array_new(FALSE, TRUE, sizeof(PciFunction));
         facts->iommu_group = -1;
         facts->numa_node = -1;
+        facts->boot_framebuffer = g_strdup("");
         facts->vendor_name = g_strdup("");
         facts->model_name = g_strdup("");
         facts->bar_sizes = g_array_new(FALSE, TRUE, sizeof(uint64_t));
@@ -43,6 +44,7 @@ void device_facts_free(DeviceFacts *facts) {
         g_clear_pointer(&facts->companions, g_array_unref);
         g_clear_pointer(&facts->neighbours, g_array_unref);
         g_clear_pointer(&facts->bar_sizes, g_array_unref);
+        g_free(facts->boot_framebuffer);
         g_free(facts->vendor_name);
         g_free(facts->model_name);
         g_strfreev(facts->reset_methods);
@@ -75,10 +77,69 @@ void card_record_free(CardRecord *record) {
         g_free(record);
 }
 
+const char *holder_kind_to_string(HolderKind kind) {
+        static const char *const words[_HOLDER_KIND_MAX] = {
+                [HOLDER_PROCESS] = "process",
+                [HOLDER_MOUNT] = "mount",
+                [HOLDER_SWAP] = "swap",
+                [HOLDER_DEVICE] = "device",
+        };
+
+        return words[kind];
+}
+
+bool holder_kind_from_string(const char *text, HolderKind *ret) {
+        for (HolderKind kind = 0; kind < _HOLDER_KIND_MAX; kind++)
+                if (strcmp(text, holder_kind_to_string(kind)) == 0) {
+                        *ret = kind;
+                        return true;
+                }
+        return false;
+}
+
+Holder *holder_new(HolderKind kind, const char *node) {
+        Holder *holder = g_new0(Holder, 1);
+
+        holder->kind = kind;
+        holder->user = g_strdup("");
+        holder->command = g_strdup("");
+        holder->unit = g_strdup("");
+        holder->node = g_strdup(node);
+        holder->at = g_strdup("");
+        return holder;
+}
+
+Holder *holder_copy(const Holder *holder) {
+        Holder *copy = g_new0(Holder, 1);
+
+        *copy = *holder;
+        copy->user = g_strdup(holder->user);
+        copy->command = g_strdup(holder->command);
+        copy->unit = g_strdup(holder->unit);
+        copy->node = g_strdup(holder->node);
+        copy->at = g_strdup(holder->at);
+        return copy;
+}
+
+char *holder_words(const Holder *holder) {
+        switch (holder->kind) {
+        case HOLDER_MOUNT:
+                return g_strconcat("mounted at ", holder->at, NULL);
+        case HOLDER_SWAP:
+                return g_strdup("swap");
+        case HOLDER_DEVICE:
+                return g_strconcat("part of ", holder->at, NULL);
+        default:
+                return g_strdup(holder->command);
+        }
+}
+
 void holder_free(Holder *holder) {
         if (!holder)
                 return;
 
+        g_free(holder->user);
+        g_free(holder->at);
         g_free(holder->command);
         g_free(holder->unit);
         g_free(holder->node);

@@ -24,6 +24,12 @@ typedef struct PciFunction {
         unsigned enabled_vfs;  /* virtual functions switched on beneath it */
 } PciFunction;
 
+typedef enum DevicePower {
+        POWER_ON,     /* any state but D3cold, or unknown */
+        POWER_ASLEEP, /* in D3cold, where runtime power management has put it */
+        POWER_OFF,    /* in D3cold, and nobody has put it there to sleep */
+} DevicePower;
+
 /* A device and everything around it that decides whether it can be given away. */
 typedef struct DeviceFacts {
         PciFunction function;
@@ -31,11 +37,16 @@ typedef struct DeviceFacts {
         GArray *neighbours; /* PciFunction: the rest of the IOMMU group, bridges left out */
         int iommu_group;    /* -1 = none */
         int numa_node;      /* -1 = unknown */
-        bool boot_display;
-        char *vendor_name; /* from udev's hardware database; "" when unknown */
+        bool boot_display;  /* it shows the host's console: it is the firmware's primary VGA device,
+                             * or: */
+        char *boot_framebuffer; /* the firmware's framebuffer lies in one of its BARs: its name in
+                                 * /proc/iomem; "" = none */
+        char *vendor_name;      /* from udev's hardware database; "" when unknown */
         char *model_name;
         GArray *bar_sizes; /* uint64_t, bytes, BAR 0 to 5; 0 = not there */
         char **reset_methods;
+        bool no_reset; /* the kernel knows no way to reset it, neither alone nor with its card */
+        DevicePower power;
 } DeviceFacts;
 
 /* Whether the function is a display controller (base class 03). */
@@ -54,6 +65,9 @@ typedef struct HostFacts {
         bool vfio;           /* the vfio-pci driver is there */
         unsigned cpus;       /* online */
         uint64_t memory_mib; /* physical memory */
+        /* What programs can have without swapping; and what the control group of all machines may
+         * have. 0 = not known, no limit. */
+        uint64_t memory_available_mib, machines_limit_mib;
         /* Reserved huge pages that nobody uses, and all that are reserved. */
         uint64_t hugepages_2m_free, hugepages_2m_total;
         uint64_t hugepages_1g_free, hugepages_1g_total;
@@ -120,15 +134,37 @@ typedef enum HandoverOutcome {
                            * for changes; one of the other three follows, perhaps never */
 } HandoverOutcome;
 
-/* A process that has a card open. */
+typedef enum HolderKind {
+        HOLDER_PROCESS, /* has the node open or mapped */
+        HOLDER_MOUNT,   /* the file system on it is mounted */
+        HOLDER_SWAP,    /* the host swaps to it */
+        HOLDER_DEVICE,  /* another block device is made of it */
+        _HOLDER_KIND_MAX,
+} HolderKind;
+
+/* What holds a card: a process, or the kernel itself. */
 typedef struct Holder {
-        pid_t pid;
-        uid_t uid;
-        char *command;
-        char *unit; /* systemd unit, "" = none */
-        char *node; /* the device node, /dev/... */
+        HolderKind kind;
+        pid_t pid;     /* the process; of a mount, one in whose mount namespace it is. 0 = none: the
+                        * kernel, in the host's own */
+        uid_t uid;     /* that process's, as the next three */
+        char *user;    /* its name, or its number where it has none; "" without a process */
+        char *command; /* "" = none, likewise */
+        char *unit;    /* systemd unit, "" = none */
+        char *node;    /* the device node, /dev/... */
+        char *at;      /* of a mount: where; of a device: that device's node. Else "" */
 } Holder;
 
+/* "process", "mount", "swap" or "device"; constant. */
+const char *holder_kind_to_string(HolderKind kind);
+bool holder_kind_from_string(const char *text, HolderKind *ret);
+
+/* A holder of @node (copied), whose other texts are "". */
+Holder *holder_new(HolderKind kind, const char *node);
+Holder *holder_copy(const Holder *holder);
+/* What is done with the node, in few words: the process's command, "mounted at /mnt". A new string.
+ */
+char *holder_words(const Holder *holder);
 void holder_free(Holder *holder);
 
 typedef enum ImageVerdict {

@@ -53,6 +53,7 @@ typedef struct DomainFacts {
                                  * live XML */
         uint32_t vcpus;
         uint64_t memory_mib;
+        bool hugepages;   /* its memory is made of the host's huge pages */
         bool autostart;   /* ours only, from our metadata: this service starts it, not libvirt */
         GPtrArray *disks; /* char *: ids of the further disks; ours only; when active, of the live
                            * XML and of the definition: a detach that a guest did not heed leaves

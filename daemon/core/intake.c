@@ -9,6 +9,7 @@ void intake_free(Intake *intake) {
         request_free(intake->request);
         g_free(intake->machine);
         g_array_unref(intake->gpus);
+        g_array_unref(intake->asked);
         g_ptr_array_unref(intake->findings);
         survey_answer_free(intake->survey);
         g_free(intake);
@@ -183,6 +184,52 @@ static void intake_look_at_definition(Intake *intake, const DomainFacts *domain)
         }
 }
 
+/* Holders matter where a host driver would have to let go, and where a QEMU that no libvirt knows
+ * has the card already. */
+static void intake_ask_cards(Intake *intake) {
+        for (guint i = 0; i < intake->gpus->len; i++) {
+                PciAddress address = g_array_index(intake->gpus, PciAddress, i);
+                const Gpu *gpu = manager_find_gpu(intake->manager, address);
+
+                if (gpu && gpu->view.state != GPU_ATTACHED &&
+                    gpu->view.pending == GPU_PENDING_NONE && gpu->view.fault == GPU_FAULT_NONE)
+                        g_array_append_val(intake->asked, address);
+        }
+}
+
+static bool intake_has_asked(const Intake *intake, PciAddress address) {
+        for (guint i = 0; i < intake->asked->len; i++)
+                if (pci_address_equal(g_array_index(intake->asked, PciAddress, i), address))
+                        return true;
+        return false;
+}
+
+/* What the machines that run have of the memory that is not set aside for huge pages. */
+static uint64_t manager_machines_mib(Manager *manager) {
+        GHashTableIter iter;
+        Domain *domain;
+        uint64_t sum = 0;
+
+        g_hash_table_iter_init(&iter, manager->domains);
+        while (g_hash_table_iter_next(&iter, NULL, (void **)&domain))
+                if (domain->facts->active && !domain->facts->hugepages)
+                        sum += domain->facts->memory_mib;
+        return sum;
+}
+
+/* What a machine that is to start wants; nothing where it has gone meanwhile. */
+static void intake_check_memory(Intake *intake, const Domain *domain, const CheckFacts *facts) {
+        if (domain)
+                check_memory(facts,
+                             &(MachineMemory){
+                                     .mib = domain->facts->memory_mib,
+                                     .huge = domain->facts->hugepages,
+                                     .now = true,
+                                     .pinned = intake->gpus->len > 0,
+                             },
+                             intake->findings);
+}
+
 static void intake_judge(Intake *intake) {
         Manager *manager = intake->manager;
         const Request *request = intake->request;
@@ -197,6 +244,7 @@ static void intake_judge(Intake *intake) {
                 .cards = cards,
                 .survey = intake->survey,
                 .nics = nics,
+                .machines_mib = manager_machines_mib(manager),
                 .files = files,
         };
 
@@ -211,6 +259,7 @@ static void intake_judge(Intake *intake) {
 
                 intake_look_at_card(manager, g_array_index(intake->gpus, PciAddress, i), &card,
                                     keep);
+                card.unasked = !intake_has_asked(intake, card.address);
                 g_array_append_val(cards, card);
         }
         intake_look_at_nics(intake, nics);
@@ -231,8 +280,10 @@ static void intake_judge(Intake *intake) {
         }
         if (domain)
                 intake_look_at_definition(intake, domain->facts);
-        if (intake->machine)
+        if (intake->machine) {
+                intake_check_memory(intake, domain, &facts);
                 check_hypervisor(&facts, intake->machine, intake->findings);
+        }
         check_survey(&facts, intake->findings);
 }
 
@@ -256,19 +307,6 @@ static void intake_ask_image(SurveyQuestion *question, const char *path, bool qc
         g_array_append_val(question->qcow2, qcow2);
 }
 
-/* Holders matter where a host driver would have to let go, and where a QEMU that no libvirt knows
- * has the card already. */
-static void intake_ask_cards(Intake *intake, GArray *cards) {
-        for (guint i = 0; i < intake->gpus->len; i++) {
-                PciAddress address = g_array_index(intake->gpus, PciAddress, i);
-                const Gpu *gpu = manager_find_gpu(intake->manager, address);
-
-                if (gpu && gpu->view.state != GPU_ATTACHED &&
-                    gpu->view.pending == GPU_PENDING_NONE && gpu->view.fault == GPU_FAULT_NONE)
-                        g_array_append_val(cards, address);
-        }
-}
-
 Intake *intake_new(Manager *manager, Request *request, const char *machine, const GArray *gpus,
                    GPtrArray *findings, IntakeDone judged) {
         Intake *intake = g_new0(Intake, 1);
@@ -277,6 +315,7 @@ Intake *intake_new(Manager *manager, Request *request, const char *machine, cons
         intake->request = request;
         intake->machine = g_strdup(machine);
         intake->gpus = g_array_copy((GArray *)gpus);
+        intake->asked = g_array_new(FALSE, FALSE, sizeof(PciAddress));
         intake->findings = findings ?: findings_new();
         intake->judged = judged;
         return intake;
@@ -285,18 +324,17 @@ Intake *intake_new(Manager *manager, Request *request, const char *machine, cons
 void intake_begin(Intake *intake) {
         Manager *manager = intake->manager;
         const Request *request = intake->request;
-        g_autoptr(GArray) cards = g_array_new(FALSE, TRUE, sizeof(PciAddress));
         g_autoptr(GPtrArray) images = g_ptr_array_new();
         g_autoptr(GArray) qcow2 = g_array_new(FALSE, TRUE, sizeof(bool));
         SurveyQuestion question = {
-                .cards = cards,
+                .cards = intake->asked,
                 .serials = request || intake->machine,
                 .images = images,
                 .qcow2 = qcow2,
         };
 
         g_ptr_array_add(manager->intakes, intake);
-        intake_ask_cards(intake, cards);
+        intake_ask_cards(intake);
         if (request) {
                 intake_ask_image(&question, request->image, request->image_format == IMAGE_QCOW2);
                 intake_ask_image(&question, request->kernel, false);
@@ -307,7 +345,7 @@ void intake_begin(Intake *intake) {
                         intake_ask_image(&question, disk->path, disk->format == IMAGE_QCOW2);
                 }
         }
-        if (cards->len == 0 && images->len == 0)
+        if (intake->asked->len == 0 && images->len == 0)
                 intake_finish(intake);
         else
                 manager->host.ops->survey(manager->host.self, &question, intake_surveyed, intake);

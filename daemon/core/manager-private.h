@@ -272,6 +272,7 @@ struct Intake {
         Request *request; /* NULL: only the GPUs are checked, for machine or for a Bind */
         char *machine;    /* the machine that is to start; NULL otherwise */
         GArray *gpus;     /* PciAddress */
+        GArray *asked;    /* PciAddress: those whose holders the survey was asked for */
         GPtrArray *findings;
         SurveyAnswer *survey;
         IntakeDone judged;

@@ -32,6 +32,8 @@ const char *refusal_code_to_string(RefusalCode code) {
                 [REFUSAL_HYPERVISOR_FAILED] = "HypervisorFailed",
                 [REFUSAL_LIMITS_EXCEEDED] = "LimitsExceeded",
                 [REFUSAL_NO_KVM] = "NoKVM",
+                [REFUSAL_NO_RESET] = "NoReset",
+                [REFUSAL_POWERED_DOWN] = "PoweredDown",
         };
 
         return words[code];

@@ -32,7 +32,10 @@ typedef enum RefusalCode {
         REFUSAL_HYPERVISOR_UNAVAILABLE,
         REFUSAL_HYPERVISOR_FAILED,
         REFUSAL_LIMITS_EXCEEDED,
-        REFUSAL_NO_KVM, /* a warning only: the machine would run in plain emulation */
+        /* Warnings only. */
+        REFUSAL_NO_KVM,       /* the machine would run in plain emulation */
+        REFUSAL_NO_RESET,     /* a GPU cannot be reset between two machines */
+        REFUSAL_POWERED_DOWN, /* a GPU has no power now */
         _REFUSAL_CODE_MAX,
 } RefusalCode;
 

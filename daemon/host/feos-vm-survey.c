@@ -8,13 +8,17 @@
  *
  * and the answer is lines of words parted by tabs, each escaped as g_strescape() does:
  *
- *   holder PID UID COMMAND UNIT NODE      for each process that has one of the functions open
- *   serial ADDRESS SERIAL                 for each function asked for that has one
- *   image VERDICT PATH WHY                for each image or qcow2, in their order; the verdict is
- *                                         ok, block (ok too, a block device), missing or refused
- *   link SPEED WIDTH                      or, when the device does not answer, "lost"
- *   end                                   all was told
- */
+ *   holder KIND PID UID COMMAND UNIT NODE AT   for each holder of one of the functions; the kind is
+ *                                              process, mount, swap or device
+ *   serial ADDRESS SERIAL                      for each function asked for that has one
+ *   image VERDICT PATH WHY                     for each image or qcow2, in their order; the verdict
+ *                                              is ok, block (ok too, a block device), missing or
+ *                                              refused
+ *   link SPEED WIDTH                           or, when the device does not answer, "lost"
+ *   end                                        all was told, but for:
+ *   user UID NAME                              what the holders' users are called. A directory
+ *                                              server may have to be asked, which may be dead: so
+ *                                              this comes last, and may as well not come */
 #include "survey-holders.h"
 #include "survey-images.h"
 #include "survey-serial.h"
@@ -22,6 +26,7 @@
 #include "autoptr.h"
 
 #include <fcntl.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,16 +44,34 @@ static void word_print(const char *word) {
         printf("\t%s", escaped);
 }
 
-static void holders_print(const GArray *functions) {
-        g_autoptr(GPtrArray) holders = holders_survey(functions);
-
+static void holders_print(const GPtrArray *holders) {
         for (guint i = 0; i < holders->len; i++) {
                 const Holder *holder = g_ptr_array_index(holders, i);
 
-                printf("holder\t%d\t%u", holder->pid, holder->uid);
+                printf("holder\t%s\t%d\t%u", holder_kind_to_string(holder->kind), holder->pid,
+                       holder->uid);
                 word_print(holder->command);
                 word_print(holder->unit);
                 word_print(holder->node);
+                word_print(holder->at);
+                putchar('\n');
+        }
+}
+
+static void users_print(const GPtrArray *holders) {
+        g_autoptr(GHashTable) told = g_hash_table_new(NULL, NULL);
+
+        for (guint i = 0; i < holders->len; i++) {
+                const Holder *holder = g_ptr_array_index(holders, i);
+                const struct passwd *user;
+
+                if (holder->pid == 0 || !g_hash_table_add(told, GUINT_TO_POINTER(holder->uid)))
+                        continue;
+                user = getpwuid(holder->uid);
+                if (!user)
+                        continue;
+                printf("user\t%u", holder->uid);
+                word_print(user->pw_name);
                 putchar('\n');
         }
 }
@@ -100,6 +123,7 @@ static int ask(int count, char *words[]) {
         g_autoptr(GPtrArray) devices = g_ptr_array_new();
         g_autoptr(GArray) functions = g_array_new(FALSE, TRUE, sizeof(PciAddress));
         g_autoptr(GArray) numbered = g_array_new(FALSE, TRUE, sizeof(PciAddress));
+        g_autoptr(GPtrArray) holders = NULL;
         Question question = { directories, devices, functions, numbered };
         ImageRules rules;
 
@@ -112,13 +136,15 @@ static int ask(int count, char *words[]) {
         g_ptr_array_add(devices, NULL);
         rules = (ImageRules){ (char *const *)directories->pdata, (char *const *)devices->pdata };
 
-        if (functions->len > 0)
-                holders_print(functions);
+        holders = holders_survey(functions);
+        holders_print(holders);
         serials_print(numbered);
         for (int i = 0; i + 1 < count; i += 2)
                 if (strcmp(words[i], "image") == 0 || strcmp(words[i], "qcow2") == 0)
                         image_print(&rules, words[i + 1], words[i][0] == 'q');
         puts("end");
+        fflush(stdout);
+        users_print(holders);
         return EXIT_SUCCESS;
 }
 

@@ -1,5 +1,5 @@
-/* Reads what the host as a whole has: memory, huge pages, network interfaces. Files of sysfs that
- * the kernel makes from numbers it has at hand; none of them waits for a device. */
+/* Reads what the host as a whole has: memory, huge pages, network interfaces. Files that the kernel
+ * makes from numbers it has at hand; none of them waits for a device. */
 #include "host/host-facts.h"
 
 #include "autoptr.h"
@@ -8,6 +8,8 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <string.h>
+
+#define MACHINES_LIMIT "/sys/fs/cgroup/machine.slice/memory.max"
 
 #define HUGEPAGES "/sys/kernel/mm/hugepages/hugepages-"
 
@@ -18,8 +20,30 @@ static uint64_t hugepages(const char *size, const char *what) {
         return g_file_get_contents(path, &text, NULL, NULL) ? g_ascii_strtoull(text, NULL, 10) : 0;
 }
 
+/* 0 where it is not told. */
+static uint64_t memory_available_mib(void) {
+        g_autofree char *text = NULL;
+        const char *found = NULL;
+
+        if (g_file_get_contents("/proc/meminfo", &text, NULL, NULL))
+                found = strstr(text, "\nMemAvailable:");
+        return found ? g_ascii_strtoull(found + strlen("\nMemAvailable:"), NULL, 10) / 1024 : 0;
+}
+
+/* What systemd's slice for machines may have, all together; 0 for no limit, which is "max" or no
+ * such slice yet (Linux, Documentation/admin-guide/cgroup-v2.rst). */
+static uint64_t machines_limit_mib(void) {
+        g_autofree char *text = NULL;
+
+        if (!g_file_get_contents(MACHINES_LIMIT, &text, NULL, NULL))
+                return 0;
+        return g_ascii_strtoull(text, NULL, 10) >> 20;
+}
+
 void host_facts_read(HostFacts *ret) {
         pci_facts_read_host(ret);
+        ret->memory_available_mib = memory_available_mib();
+        ret->machines_limit_mib = machines_limit_mib();
         ret->hugepages_2m_free = hugepages("2048kB", "free_hugepages");
         ret->hugepages_2m_total = hugepages("2048kB", "nr_hugepages");
         ret->hugepages_1g_free = hugepages("1048576kB", "free_hugepages");

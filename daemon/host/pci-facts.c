@@ -1,4 +1,5 @@
-/* The only reader of /sys in the daemon's process. It refuses to know the attributes whose reading
+/* The only reader of /sys in the daemon's process, and of /proc/iomem, which tells of the same. It
+ * refuses to know the attributes whose reading
  * can wait for the device lock or touch the hardware, for an unbind that never ends holds that lock
  * for ever: uevent and driver_override (drivers/base/core.c, drivers/pci/pci-sysfs.c), sriov_numvfs
  * (drivers/pci/iov.c of Linux 6.1), config, current_link_* and rom. What is left are values
@@ -21,7 +22,10 @@
 #define CLASS_HOST_BRIDGE 0x0600
 #define CLASS_PCI_BRIDGE  0x0604
 
-#define BARS 6
+#define PROC_IOMEM "/proc/iomem"
+
+#define BARS         6
+#define RESOURCE_MEM 0x200 /* IORESOURCE_MEM, include/linux/ioport.h */
 
 typedef DIR Dir;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Dir, closedir)
@@ -42,27 +46,26 @@ static bool error_is_absence(int error) {
 /* The value without the white space around it, a new string; NULL when there is no such file. 0 or
  * a negative errno. */
 static int file_read(const char *path, char **ret) {
-        char buffer[4096];
-        size_t length = 0;
+        g_autoptr(GString) text = g_string_new(NULL);
         g_autofd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
         int r = fd < 0 ? -errno : 0;
 
         *ret = NULL;
-        while (r == 0 && length < sizeof buffer - 1) {
-                ssize_t n = read(fd, buffer + length, sizeof buffer - 1 - length);
+        while (r == 0) {
+                char buffer[4096];
+                ssize_t n = read(fd, buffer, sizeof buffer);
 
                 if (n == 0)
                         break;
                 if (n > 0)
-                        length += (size_t)n;
+                        g_string_append_len(text, buffer, n);
                 else if (errno != EINTR)
                         r = -errno;
         }
         if (r < 0)
                 return error_is_absence(r) ? 0 : r;
 
-        buffer[length] = '\0';
-        *ret = g_strdup(g_strstrip(buffer));
+        *ret = g_strstrip(g_string_free(g_steal_pointer(&text), FALSE));
         return 0;
 }
 
@@ -253,6 +256,54 @@ static int group_read(PciAddress address, int group, GArray *companions, GArray 
         return r;
 }
 
+static bool name_is_firmware_framebuffer(const char *name) {
+        /* The names under which sysfb and the drivers of its devices take the memory
+         * (drivers/firmware/sysfb_simplefb.c; drivers/video/fbdev/efifb.c, vesafb.c, simplefb.c;
+         * drivers/gpu/drm/tiny/simpledrm.c, since 6.16 drivers/gpu/drm/sysfb). */
+        static const char *const names[] = {
+                "BOOTFB", "efidrm", "efifb", "simpledrm", "simplefb", "vesadrm", "vesafb", NULL,
+        };
+
+        return g_strv_contains(names, name) || g_str_has_prefix(name, "simple-framebuffer");
+}
+
+/* Looks in the kernel's list of who has which memory ("  fd000000-fd2fffff : vesafb"; the numbers
+ * are zeros for those without CAP_SYS_ADMIN) for a framebuffer that the firmware has set up and
+ * that touches one of the memory BARs, lines of the attribute "resource". A new string, "" for
+ * none. */
+static char *framebuffer_find(const char *memory, const char *resource) {
+        g_auto(GStrv) lines = g_strsplit(memory, "\n", -1);
+        g_auto(GStrv) bars = g_strsplit(resource, "\n", BARS + 1);
+
+        for (char **line = lines; *line; line++) {
+                const char *name = strstr(*line, " : ");
+                unsigned long long from, to, start, end, flags;
+
+                if (!name || !name_is_firmware_framebuffer(name + strlen(" : ")) ||
+                    sscanf(*line, "%llx-%llx", &from, &to) != 2 || to == 0)
+                        continue;
+                for (guint i = 0; i < BARS && bars[i]; i++)
+                        if (sscanf(bars[i], "%llx %llx %llx", &start, &end, &flags) == 3 &&
+                            (flags & RESOURCE_MEM) && start <= to && from <= end)
+                                return g_strdup(name + strlen(" : "));
+        }
+        return g_strdup("");
+}
+
+/* "" where none of its memory is the firmware's framebuffer. 0 or a negative errno. */
+static int framebuffer_read(PciAddress address, char **ret) {
+        g_autofree char *memory = NULL;
+        g_autofree char *resource = NULL;
+        int r = file_read(PROC_IOMEM, &memory);
+
+        *ret = NULL;
+        if (r == 0)
+                r = attribute_read(address, "resource", &resource);
+        if (r == 0)
+                *ret = framebuffer_find(memory ?: "", resource ?: "");
+        return r;
+}
+
 /* "resource" has a line "start end flags" for each resource, the BARs first
  * (drivers/pci/pci-sysfs.c); the second half of a 64-bit BAR and a BAR that is not there are zeros.
  */
@@ -288,6 +339,82 @@ static int reset_methods_read(PciAddress address, char ***ret) {
         return r;
 }
 
+static bool card_has(const DeviceFacts *facts, PciAddress address) {
+        if (pci_address_equal(facts->function.address, address))
+                return true;
+        for (guint i = 0; i < facts->companions->len; i++)
+                if (pci_address_equal(g_array_index(facts->companions, PciFunction, i).address,
+                                      address))
+                        return true;
+        return false;
+}
+
+/* Whether all that is on the card's bus is the card: then whoever has all of it can reset it by the
+ * bridge (Linux, VFIO_DEVICE_PCI_HOT_RESET), and QEMU does. False on a root bus, which has none. 0
+ * or a negative errno. */
+static int bus_reset_read(const DeviceFacts *facts, bool *ret) {
+        char shown[PCI_ADDRESS_BUFFER];
+        g_autofree char *link = g_strdup_printf(SYS_PCI_DEVICES "/%s",
+                                                pci_address_print(facts->function.address, shown));
+        char target[4096];
+        ssize_t n = readlink(link, target, sizeof target - 1);
+        g_autofree char *above = NULL;
+        g_autofree char *bridge = NULL;
+        g_autofree char *path = NULL;
+        g_autoptr(Dir) dir = NULL;
+        PciAddress address;
+        const char *name;
+        int r = n < 0 ? -errno : 0;
+
+        *ret = false;
+        if (r < 0)
+                return error_is_absence(r) ? 0 : r;
+        target[n] = '\0';
+        above = g_path_get_dirname(target);
+        bridge = g_path_get_basename(above);
+        if (!pci_address_parse(bridge, &address))
+                return 0;
+
+        path = device_path(address, "");
+        r = folder_open(path, &dir);
+        *ret = r == 0 && dir;
+        while (r == 0 && (name = folder_next(dir, &r)))
+                if (pci_address_parse(name, &address) && !card_has(facts, address))
+                        *ret = false;
+        return r;
+}
+
+/* The attribute "reset" is there where the kernel has found a way, on every kernel; "reset_method"
+ * since 5.15, and an administrator may have emptied it (drivers/pci/pci-sysfs.c, pci.c). 0 or a
+ * negative errno. */
+static int no_reset_read(const DeviceFacts *facts, bool *ret) {
+        g_autofree char *reset = device_path(facts->function.address, "reset");
+        g_autofree char *methods = NULL;
+        bool by_bus = false;
+        int r = attribute_read(facts->function.address, "reset_method", &methods);
+
+        if (r == 0)
+                r = bus_reset_read(facts, &by_bus);
+        *ret = !by_bus && (access(reset, F_OK) < 0 || (methods && !*methods));
+        return r;
+}
+
+/* Both attributes are what the kernel remembers; the device is not asked. 0 or a negative errno. */
+static int power_read(PciAddress address, DevicePower *ret) {
+        static const char *const slept[] = { "suspended", "suspending", "resuming", NULL };
+        g_autofree char *state = NULL;
+        g_autofree char *status = NULL;
+        int r = attribute_read(address, "power_state", &state);
+
+        if (r == 0)
+                r = attribute_read(address, "power/runtime_status", &status);
+        if (g_strcmp0(state, "D3cold") != 0)
+                *ret = POWER_ON;
+        else
+                *ret = status && g_strv_contains(slept, status) ? POWER_ASLEEP : POWER_OFF;
+        return r;
+}
+
 int pci_facts_read(PciAddress address, DeviceFacts **ret) {
         g_autoptr(DeviceFacts) facts = device_facts_new();
         int64_t numa_node = -1, boot_vga = 0;
@@ -307,11 +434,19 @@ int pci_facts_read(PciAddress address, DeviceFacts **ret) {
                 g_strfreev(facts->reset_methods);
                 r = reset_methods_read(address, &facts->reset_methods);
         }
+        if (r == 0)
+                r = no_reset_read(facts, &facts->no_reset);
+        if (r == 0)
+                r = power_read(address, &facts->power);
+        if (r == 0) {
+                g_clear_pointer(&facts->boot_framebuffer, g_free);
+                r = framebuffer_read(address, &facts->boot_framebuffer);
+        }
         if (r < 0)
                 return r;
 
         facts->numa_node = (int)numa_node;
-        facts->boot_display = boot_vga == 1;
+        facts->boot_display = boot_vga == 1 || facts->boot_framebuffer[0];
         *ret = g_steal_pointer(&facts);
         return 0;
 }

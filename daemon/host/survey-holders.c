@@ -1,184 +1,22 @@
-/* Finds who has a card open: first the device nodes that belong to its functions, then the
- * processes that have one of those open or mapped. The only reader of other processes' /proc.
- * Compares device numbers, not names, for a container has nodes of its own. It refuses to judge;
- * that is core's. */
+/* Finds who holds a card: the processes that have one of its nodes open or mapped, and the kernel
+ * where it has a disk mounted, swaps to it or has made a device of it. The only reader of other
+ * processes' /proc, with survey-mounts.c. Compares device numbers, not names, for a container has
+ * nodes of its own. It refuses to judge; that is core's. */
 #include "survey-holders.h"
 
+#include "survey-mounts.h"
+#include "survey-nodes.h"
+
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-
-#define NVIDIA_MAJOR 195 /* Linux, Documentation/admin-guide/devices.txt */
-
-#define DEPTH_MAX 16 /* folders beneath a function; sysfs is not that deep */
-
-typedef struct Node {
-        dev_t number;
-        bool block;
-        char *path;
-} Node;
+#include <unistd.h>
 
 typedef DIR Dir;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Dir, closedir)
-typedef FILE File;
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(File, fclose)
-
-static void node_clear(gpointer pointer) {
-        g_free(((Node *)pointer)->path);
-}
-
-/* Takes @path. */
-static void node_add(GArray *nodes, dev_t number, bool block, char *path) {
-        Node node = { number, block, path };
-
-        g_array_append_val(nodes, node);
-}
-
-static void node_add_file(GArray *nodes, const char *path) {
-        struct stat status;
-
-        if (stat(path, &status) == 0 && S_ISCHR(status.st_mode))
-                node_add(nodes, status.st_rdev, false, g_strdup(path));
-}
-
-/* The base name of a link's target; NULL without such a link. */
-static char *link_name(const char *folder, const char *link) {
-        g_autofree char *path = g_build_filename(folder, link, NULL);
-        g_autofree char *target = g_file_read_link(path, NULL);
-
-        return target ? g_path_get_basename(target) : NULL;
-}
-
-/* "/dev/" and what the device's uevent says as DEVNAME. */
-static char *node_path_read(const char *folder) {
-        g_autofree char *path = g_build_filename(folder, "uevent", NULL);
-        g_autofree char *text = NULL;
-        g_auto(GStrv) lines = NULL;
-
-        if (g_file_get_contents(path, &text, NULL, NULL))
-                lines = g_strsplit(text, "\n", -1);
-        for (char **line = lines; line && *line; line++)
-                if (g_str_has_prefix(*line, "DEVNAME="))
-                        return g_build_filename("/dev", *line + strlen("DEVNAME="), NULL);
-        return g_path_get_basename(folder);
-}
-
-static void folder_add_node(GArray *nodes, const char *folder) {
-        g_autofree char *path = g_build_filename(folder, "dev", NULL);
-        g_autofree char *subsystem = link_name(folder, "subsystem");
-        g_autofree char *text = NULL;
-        unsigned major_number, minor_number;
-
-        if (g_file_get_contents(path, &text, NULL, NULL) &&
-            sscanf(text, "%u:%u", &major_number, &minor_number) == 2)
-                node_add(nodes, makedev(major_number, minor_number),
-                         g_strcmp0(subsystem, "block") == 0, node_path_read(folder));
-}
-
-/* Every node of the device at @folder and of what lies beneath it: DRM and sound cards, inputs, and
- * what hangs on a card's USB controller. */
-static void folder_add_nodes(GArray *nodes, const char *folder, unsigned depth) {
-        g_autoptr(Dir) dir = opendir(folder);
-        struct dirent *entry;
-
-        if (!dir || depth > DEPTH_MAX)
-                return;
-
-        folder_add_node(nodes, folder);
-        while ((entry = readdir(dir))) {
-                g_autofree char *path = NULL;
-
-                if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
-                        continue;
-                path = g_build_filename(folder, entry->d_name, NULL);
-                folder_add_nodes(nodes, path, depth + 1);
-        }
-}
-
-/* The proprietary driver tells its minor number in /proc alone. Without it the nodes that all its
- * cards share must do. */
-static void nvidia_add_nodes(GArray *nodes, const char *address) {
-        g_autofree char *path = g_strdup_printf("/proc/driver/nvidia/gpus/%s/information", address);
-        g_autofree char *text = NULL;
-        const char *found = NULL;
-        unsigned number;
-
-        if (g_file_get_contents(path, &text, NULL, NULL))
-                found = strstr(text, "Device Minor:");
-        if (found && sscanf(found + strlen("Device Minor:"), "%u", &number) == 1) {
-                node_add(nodes, makedev(NVIDIA_MAJOR, number), false,
-                         g_strdup_printf("/dev/nvidia%u", number));
-                return;
-        }
-
-        node_add_file(nodes, "/dev/nvidiactl");
-        node_add_file(nodes, "/dev/nvidia-uvm");
-}
-
-static void function_add_nodes(GArray *nodes, PciAddress function) {
-        char address[PCI_ADDRESS_BUFFER];
-        g_autofree char *folder = g_build_filename("/sys/bus/pci/devices",
-                                                   pci_address_print(function, address), NULL);
-        g_autofree char *driver = link_name(folder, "driver");
-        g_autofree char *group = link_name(folder, "iommu_group");
-
-        folder_add_nodes(nodes, folder, 0);
-        if (g_strcmp0(driver, "nvidia") == 0)
-                nvidia_add_nodes(nodes, address);
-        else if (g_strcmp0(driver, "amdgpu") == 0)
-                node_add_file(nodes, "/dev/kfd");
-        else if (g_strcmp0(driver, "vfio-pci") == 0 && group) {
-                g_autofree char *path = g_build_filename("/dev/vfio", group, NULL);
-
-                node_add_file(nodes, path);
-        }
-}
-
-/* Follows a link of /proc/PID to a device node. Only where its text looks like a node is it
- * followed, and without asking a file server, for other files may lie on one that is dead. */
-static const Node *link_find_node(const GArray *nodes, const char *link) {
-        g_autofree char *target = g_file_read_link(link, NULL);
-        struct statx status;
-        dev_t number;
-        bool block;
-
-        if (!target || !strstr(target, "/dev/") ||
-            statx(AT_FDCWD, link, AT_STATX_DONT_SYNC, STATX_TYPE, &status) < 0)
-                return NULL;
-
-        block = S_ISBLK(status.stx_mode);
-        if (!block && !S_ISCHR(status.stx_mode))
-                return NULL;
-        number = makedev(status.stx_rdev_major, status.stx_rdev_minor);
-        for (guint i = 0; i < nodes->len; i++) {
-                const Node *node = &g_array_index(nodes, Node, i);
-
-                if (node->number == number && node->block == block)
-                        return node;
-        }
-        return NULL;
-}
-
-/* Adds the nodes that the links in /proc/PID/@folder lead to: "fd" is what is open, "map_files"
- * what is mapped, perhaps long closed. */
-static void links_collect(const GArray *nodes, unsigned pid, const char *folder, GPtrArray *found) {
-        g_autofree char *path = g_strdup_printf("/proc/%u/%s", pid, folder);
-        g_autoptr(Dir) dir = opendir(path);
-        struct dirent *entry;
-
-        while (dir && (entry = readdir(dir))) {
-                g_autofree char *link = g_build_filename(path, entry->d_name, NULL);
-                const Node *node = entry->d_type == DT_LNK ? link_find_node(nodes, link) : NULL;
-
-                if (node && !g_ptr_array_find(found, node, NULL))
-                        g_ptr_array_add(found, (gpointer)node);
-        }
-}
 
 static char *proc_read(unsigned pid, const char *name) {
         g_autofree char *path = g_strdup_printf("/proc/%u/%s", pid, name);
@@ -187,14 +25,63 @@ static char *proc_read(unsigned pid, const char *name) {
         return g_file_get_contents(path, &text, NULL, NULL) ? g_strchomp(text) : NULL;
 }
 
-static uid_t process_user(unsigned pid) {
-        g_autofree char *status = proc_read(pid, "status");
-        const char *found = status ? strstr(status, "\nUid:") : NULL;
-        unsigned uid = 0;
+/* The number after the line's beginning @word in a file of the process; @fallback without it. */
+static unsigned proc_read_number(unsigned pid, const char *name, const char *word,
+                                 unsigned fallback) {
+        g_autofree char *text = proc_read(pid, name);
+        g_autofree char *start = g_strconcat("\n", word, NULL);
+        const char *found = text ? strstr(text, start) : NULL;
+        unsigned number;
 
-        if (found)
-                sscanf(found + strlen("\nUid:"), "%u", &uid);
-        return uid;
+        return found && sscanf(found + strlen(start), "%u", &number) == 1 ? number : fallback;
+}
+
+/* Whether a link of /proc/PID that reads @target may be followed. Where a file lies on a server
+ * that is dead, following it alone would never end (fs/namei.c, d_weak_revalidate); so it must look
+ * like a node, or lie on a mount that is known to ask nobody. */
+static bool link_is_safe(const Mounts *mounts, unsigned pid, const char *folder, const char *name,
+                         const char *target) {
+        g_autofree char *info = NULL;
+
+        if (strstr(target, "/dev/"))
+                return true;
+        if (target[0] != '/' || strcmp(folder, "fd") != 0)
+                return false;
+        info = g_build_filename("fdinfo", name, NULL);
+        return mounts_is_local(mounts, proc_read_number(pid, info, "mnt_id:", 0));
+}
+
+/* The node among @nodes that the link leads to, also by another name; NULL for anything else. */
+static const Node *link_find_node(const Mounts *mounts, const GArray *nodes, unsigned pid,
+                                  const char *folder, const char *name) {
+        g_autofree char *link = g_strdup_printf("/proc/%u/%s/%s", pid, folder, name);
+        g_autofree char *target = g_file_read_link(link, NULL);
+        struct statx status;
+
+        if (!target || !link_is_safe(mounts, pid, folder, name, target) ||
+            statx(AT_FDCWD, link, AT_STATX_DONT_SYNC, STATX_TYPE, &status) < 0 ||
+            (!S_ISBLK(status.stx_mode) && !S_ISCHR(status.stx_mode)))
+                return NULL;
+        return nodes_find(nodes, makedev(status.stx_rdev_major, status.stx_rdev_minor),
+                          S_ISBLK(status.stx_mode));
+}
+
+/* Adds the nodes that the links in /proc/PID/@folder lead to: "fd" is what is open, "map_files"
+ * what is mapped, perhaps long closed. */
+static void links_collect(const Mounts *mounts, const GArray *nodes, unsigned pid,
+                          const char *folder, GPtrArray *found) {
+        g_autofree char *path = g_strdup_printf("/proc/%u/%s", pid, folder);
+        g_autoptr(Dir) dir = opendir(path);
+        struct dirent *entry;
+
+        while (dir && (entry = readdir(dir))) {
+                const Node *node = entry->d_type == DT_LNK ? link_find_node(mounts, nodes, pid,
+                                                                            folder, entry->d_name)
+                                                           : NULL;
+
+                if (node && !g_ptr_array_find(found, node, NULL))
+                        g_ptr_array_add(found, (gpointer)node);
+        }
 }
 
 /* The last service or scope in the process's control group; "" for none. */
@@ -209,43 +96,99 @@ static char *process_unit(unsigned pid) {
         return g_strdup(unit);
 }
 
-static void process_survey(const GArray *nodes, unsigned pid, GPtrArray *holders) {
+/* Who the process behind the entry is. */
+static void holder_describe(Holder *holder) {
+        unsigned pid = (unsigned)holder->pid;
+
+        holder->uid = proc_read_number(pid, "status", "Uid:", 0);
+        g_free(holder->command);
+        holder->command = proc_read(pid, "comm") ?: g_strdup("");
+        g_free(holder->unit);
+        holder->unit = process_unit(pid);
+}
+
+static void process_survey(const Mounts *mounts, const GArray *nodes, unsigned pid,
+                           GPtrArray *holders) {
         g_autoptr(GPtrArray) found = g_ptr_array_new();
 
-        links_collect(nodes, pid, "fd", found);
-        links_collect(nodes, pid, "map_files", found);
+        links_collect(mounts, nodes, pid, "fd", found);
+        links_collect(mounts, nodes, pid, "map_files", found);
 
         for (guint i = 0; i < found->len; i++) {
                 const Node *node = g_ptr_array_index(found, i);
-                Holder *holder = g_new0(Holder, 1);
+                Holder *holder = holder_new(HOLDER_PROCESS, node->path);
 
                 holder->pid = (pid_t)pid;
-                holder->uid = process_user(pid);
-                holder->command = proc_read(pid, "comm") ?: g_strdup("");
-                holder->unit = process_unit(pid);
-                holder->node = g_strdup(node->path);
                 g_ptr_array_add(holders, holder);
         }
 }
 
+/* The block devices that are made of one of @nodes: whatever is done with them is done with it. */
+static void devices_survey(const GArray *nodes, GPtrArray *holders) {
+        for (guint i = 0; i < nodes->len; i++) {
+                const Node *node = &g_array_index(nodes, Node, i);
+                g_autoptr(GPtrArray) made = nodes_made_of(nodes, node);
+
+                for (guint j = 0; j < made->len; j++) {
+                        const Node *other = g_ptr_array_index(made, j);
+                        Holder *holder = holder_new(HOLDER_DEVICE, node->path);
+
+                        g_free(holder->at);
+                        holder->at = g_strdup(other->path);
+                        g_ptr_array_add(holders, holder);
+                }
+        }
+}
+
+/* A line for each area after the first, which says what is what; the path comes first, escaped as
+ * in a mount table. Areas in files are the file system's, which is mounted. */
+static void swaps_survey(const GArray *nodes, GPtrArray *holders) {
+        g_autofree char *text = NULL;
+        g_auto(GStrv) lines = NULL;
+
+        if (g_file_get_contents("/proc/swaps", &text, NULL, NULL))
+                lines = g_strsplit(text, "\n", -1);
+        for (char **line = lines; line && *line; line++) {
+                g_auto(GStrv) words = g_strsplit_set(*line, " \t", 2);
+                g_autofree char *path = words[0] ? g_strcompress(words[0]) : NULL;
+                const Node *node = NULL;
+                struct stat status;
+
+                if (path && g_str_has_prefix(path, "/dev/") && stat(path, &status) == 0 &&
+                    S_ISBLK(status.st_mode))
+                        node = nodes_find(nodes, status.st_rdev, true);
+                if (node)
+                        g_ptr_array_add(holders, holder_new(HOLDER_SWAP, node->path));
+        }
+}
+
 GPtrArray *holders_survey(const GArray *functions) {
-        g_autoptr(GArray) nodes = g_array_new(FALSE, TRUE, sizeof(Node));
+        g_autoptr(GArray) nodes = nodes_survey(functions);
         GPtrArray *holders = g_ptr_array_new_with_free_func((GDestroyNotify)holder_free);
+        g_autoptr(Mounts) mounts = mounts_new();
         g_autoptr(Dir) dir = opendir("/proc");
         struct dirent *entry;
 
-        g_array_set_clear_func(nodes, node_clear);
-        for (guint i = 0; i < functions->len; i++)
-                function_add_nodes(nodes, g_array_index(functions, PciAddress, i));
         if (nodes->len == 0)
                 return holders;
 
+        devices_survey(nodes, holders);
+        swaps_survey(nodes, holders);
+        mounts_look(mounts, MOUNTS_HOST_PID, nodes, holders);
         while (dir && (entry = readdir(dir))) {
                 guint64 pid;
 
-                if (g_ascii_string_to_unsigned(entry->d_name, 10, 1, INT_MAX, &pid, NULL) &&
-                    pid != (guint64)getpid() && pid != (guint64)getppid())
-                        process_survey(nodes, (unsigned)pid, holders);
+                if (!g_ascii_string_to_unsigned(entry->d_name, 10, 1, INT_MAX, &pid, NULL))
+                        continue;
+                mounts_look(mounts, (unsigned)pid, nodes, holders);
+                if (pid != (guint64)getpid() && pid != (guint64)getppid())
+                        process_survey(mounts, nodes, (unsigned)pid, holders);
+        }
+        for (guint i = 0; i < holders->len; i++) {
+                Holder *holder = g_ptr_array_index(holders, i);
+
+                if (holder->pid > 0)
+                        holder_describe(holder);
         }
         return holders;
 }

@@ -31,7 +31,7 @@ typedef struct Survey {
         Surveys *all; /* weak */
         Helper *helper;
         sd_event_source *deferred; /* when no helper could be started: tells so from the loop */
-        bool ended;                /* the helper has said its last word */
+        bool ended;                /* the helper has told all, but for what users are called */
 
         SurveyDone done; /* NULL = answered already, or asked for a link */
         void *userdata;
@@ -88,17 +88,23 @@ static char *word_take(const char *word) {
 }
 
 static bool holder_take(Survey *survey, char **words) {
+        HolderKind kind;
         Holder *holder;
 
-        if (g_strv_length(words) != 6 || !survey->answer)
+        if (g_strv_length(words) != 8 || !survey->answer ||
+            !holder_kind_from_string(words[1], &kind))
                 return false;
 
         holder = g_new0(Holder, 1);
-        holder->pid = (pid_t)g_ascii_strtoll(words[1], NULL, 10);
-        holder->uid = (uid_t)g_ascii_strtoull(words[2], NULL, 10);
-        holder->command = word_take(words[3]);
-        holder->unit = word_take(words[4]);
-        holder->node = word_take(words[5]);
+        holder->kind = kind;
+        holder->pid = (pid_t)g_ascii_strtoll(words[2], NULL, 10);
+        holder->uid = (uid_t)g_ascii_strtoull(words[3], NULL, 10);
+        /* A name may follow. */
+        holder->user = holder->pid > 0 ? g_strdup_printf("%u", holder->uid) : g_strdup("");
+        holder->command = word_take(words[4]);
+        holder->unit = word_take(words[5]);
+        holder->node = word_take(words[6]);
+        holder->at = word_take(words[7]);
         g_ptr_array_add(survey->answer->holders, holder);
         return true;
 }
@@ -112,6 +118,24 @@ static bool serial_take(Survey *survey, char **words) {
                 return false;
 
         g_array_append_val(survey->answer->serials, serial);
+        return true;
+}
+
+static bool user_take(Survey *survey, char **words) {
+        uid_t uid;
+
+        if (g_strv_length(words) != 3 || !survey->answer)
+                return false;
+
+        uid = (uid_t)g_ascii_strtoull(words[1], NULL, 10);
+        for (guint i = 0; i < survey->answer->holders->len; i++) {
+                Holder *holder = g_ptr_array_index(survey->answer->holders, i);
+
+                if (holder->pid == 0 || holder->uid != uid)
+                        continue;
+                g_free(holder->user);
+                holder->user = word_take(words[2]);
+        }
         return true;
 }
 
@@ -169,10 +193,12 @@ static void on_line(void *userdata, char *line) {
         g_auto(GStrv) words = g_strsplit(line, "\t", -1);
         bool understood = false;
 
-        if (survey->ended)
+        if (survey->ended && g_strcmp0(words[0], "user") != 0)
                 return;
 
-        if (g_strcmp0(words[0], "holder") == 0)
+        if (g_strcmp0(words[0], "user") == 0)
+                understood = user_take(survey, words);
+        else if (g_strcmp0(words[0], "holder") == 0)
                 understood = holder_take(survey, words);
         else if (g_strcmp0(words[0], "serial") == 0)
                 understood = serial_take(survey, words);
@@ -188,6 +214,11 @@ static void on_line(void *userdata, char *line) {
                                  line);
 }
 
+static bool survey_is_whole(const Survey *survey) {
+        return survey->ended &&
+               (!survey->answer || survey->answer->images->len == g_strv_length(survey->paths));
+}
+
 static void survey_answer(Survey *survey, int error) {
         SurveyDone done = survey->done;
 
@@ -198,15 +229,16 @@ static void survey_answer(Survey *survey, int error) {
         done(survey->userdata, g_steal_pointer(&survey->answer));
 }
 
-/* Its answer is not wanted any more; who has asked for a link is told nothing. */
+/* What is left of its answer is not wanted any more; who has asked for a link is told nothing. */
 static void on_overdue(void *userdata) {
         Survey *survey = userdata;
+        bool whole = survey_is_whole(survey);
 
         sd_journal_print(LOG_WARNING, "a survey has not ended within %d seconds",
                          SURVEY_TIMEOUT_SEC);
         survey->ended = true;
         helper_kill(survey->helper);
-        survey_answer(survey, -ETIMEDOUT);
+        survey_answer(survey, whole ? 0 : -ETIMEDOUT);
 }
 
 /* Takes the survey out of the list; it is the caller's then. */
@@ -220,11 +252,8 @@ static Survey *survey_steal(Survey *survey) {
 
 static void on_ended(void *userdata, int status) {
         g_autoptr(Survey) survey = survey_steal(userdata);
-        bool whole = status == 0 && survey->ended;
 
-        if (whole && survey->answer && survey->answer->images->len != g_strv_length(survey->paths))
-                whole = false;
-        survey_answer(survey, whole ? 0 : -EIO);
+        survey_answer(survey, status == 0 && survey_is_whole(survey) ? 0 : -EIO);
 }
 
 static const HelperEvents helper_events = {

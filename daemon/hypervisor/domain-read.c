@@ -237,6 +237,12 @@ static void read_console(xmlXPathContext *context, DomainFacts *facts) {
                 facts->console = attribute_get(found->nodesetval->nodeTab[0], "path");
 }
 
+static bool has_hugepages(xmlXPathContext *context) {
+        g_autoptr(xmlXPathObject) found = elements_find(context, "/domain/memoryBacking/hugepages");
+
+        return found != NULL;
+}
+
 int domain_xml_parse(const char *xml, DomainFacts *facts) {
         g_autoptr(xmlDoc) document = document_read(xml, "domain");
         g_autoptr(xmlXPathContext) context = document ? context_new(document) : NULL;
@@ -250,6 +256,7 @@ int domain_xml_parse(const char *xml, DomainFacts *facts) {
         add_devices(context, facts);
         read_files(context, facts);
         read_console(context, facts);
+        facts->hugepages = has_hugepages(context);
         return 0;
 }
 

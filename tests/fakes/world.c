@@ -507,14 +507,9 @@ static uint64_t world_survey(void *self, const SurveyQuestion *question, SurveyD
         if (question->serials)
                 world_add_serials(world, question->cards, survey->answer->serials);
         for (guint i = 0; question->cards && question->cards->len > 0 && i < world->holders->len;
-             i++) {
-                const Holder *holder = g_ptr_array_index(world->holders, i);
-                Holder *copy = g_new0(Holder, 1);
-
-                *copy = (Holder){ holder->pid, holder->uid, g_strdup(holder->command),
-                                  g_strdup(holder->unit), g_strdup(holder->node) };
-                g_ptr_array_add(survey->answer->holders, copy);
-        }
+             i++)
+                g_ptr_array_add(survey->answer->holders,
+                                holder_copy(g_ptr_array_index(world->holders, i)));
         for (guint i = 0; question->images && i < question->images->len; i++)
                 g_ptr_array_add(survey->answer->images,
                                 world_image(world, g_ptr_array_index(question->images, i)));

@@ -328,15 +328,16 @@ static void test_gpu_methods(void **state) {
 
 static void test_holders(void **state) {
         g_autoptr(Stage) stage = stage_new(0);
-        Holder *holder = g_new0(Holder, 1);
+        Holder *holder = holder_new(HOLDER_PROCESS, "/dev/dri/card0");
         const char *command, *unit, *node;
         g_auto(Answer) answer = { 0 };
         uint32_t pid;
 
         holder->pid = 77;
+        g_free(holder->command);
         holder->command = g_strdup("no\xffutf8");
+        g_free(holder->unit);
         holder->unit = g_strdup("display.service");
-        holder->node = g_strdup("/dev/dri/card0");
         g_ptr_array_add(stage->world->holders, holder);
         call(stage, stage->somebody, GPU1, "org.feos.VM1.GPU", "ListHolders", &answer);
         assert_null(answer.error);

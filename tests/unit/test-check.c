@@ -76,8 +76,10 @@ static void scene_free(Scene *scene) {
         g_free(scene);
 }
 
-/* Judges and expects exactly one finding, of this code, with words in it. Frees the scene. */
-static void expect(Scene *scene, RefusalCode code, const char *subject, const char *says) {
+/* Judges and expects exactly one finding, of this code and severity, with words in it and in its
+ * remedy. Frees the scene. */
+static void expect_finding(Scene *scene, RefusalSeverity severity, RefusalCode code,
+                           const char *subject, const char *says, const char *remedy) {
         const Refusal *finding;
 
         check_request(&scene->facts, scene->request, scene->findings);
@@ -85,11 +87,33 @@ static void expect(Scene *scene, RefusalCode code, const char *subject, const ch
                 print_message("%s\n", ((Refusal *)g_ptr_array_index(scene->findings, i))->message);
         assert_int_equal(scene->findings->len, 1);
         finding = g_ptr_array_index(scene->findings, 0);
+        assert_int_equal(finding->severity, severity);
         assert_string_equal(refusal_code_to_string(finding->code), refusal_code_to_string(code));
         assert_string_equal(finding->subject, subject);
         if (!strstr(finding->message, says))
                 fail_msg("\"%s\" does not say \"%s\"", finding->message, says);
+        if (!strstr(finding->remedy, remedy))
+                fail_msg("\"%s\" does not say \"%s\"", finding->remedy, remedy);
         assert_true(strlen(finding->remedy) > 5);
+        scene_free(scene);
+}
+
+static void expect_remedy(Scene *scene, RefusalCode code, const char *subject, const char *says,
+                          const char *remedy) {
+        expect_finding(scene, SEVERITY_ERROR, code, subject, says, remedy);
+}
+
+static void expect(Scene *scene, RefusalCode code, const char *subject, const char *says) {
+        expect_finding(scene, SEVERITY_ERROR, code, subject, says, "");
+}
+
+static void expect_warning(Scene *scene, RefusalCode code, const char *subject, const char *says) {
+        expect_finding(scene, SEVERITY_WARNING, code, subject, says, "");
+}
+
+static void expect_nothing(Scene *scene) {
+        check_request(&scene->facts, scene->request, scene->findings);
+        assert_int_equal(scene->findings->len, 0);
         scene_free(scene);
 }
 
@@ -265,10 +289,7 @@ static void uefi_that_is_not_there_and_kvm_that_is_not_there(void **state) {
         expect(scene, REFUSAL_INVALID_OPTION, "firmware", "UEFI");
         scene = scene_new();
         scene->facts.hypervisor.kvm = false;
-        check_request(&scene->facts, scene->request, scene->findings);
-        assert_null(findings_first_error(scene->findings)); /* a warning: it can still be made */
-        expect((g_ptr_array_set_size(scene->findings, 0), scene), REFUSAL_NO_KVM, "box",
-               "emulation");
+        expect_warning(scene, REFUSAL_NO_KVM, "box", "emulation"); /* it can still be made */
 }
 
 static void huge_pages_that_are_not_reserved_are_told_with_their_numbers(void **state) {
@@ -361,14 +382,139 @@ static void images_that_are_missing_or_elsewhere(void **state) {
         }
 }
 
-static void a_holder_is_named_with_its_process_unit_and_node(void **state) {
-        Scene *scene = scene_new();
-        Holder *holder = g_new0(Holder, 1);
+/* Every kind of holder with what its message has to name, and the way to be rid of it. */
+static void a_holder_is_named_with_all_that_is_known_of_it(void **state) {
+        static const struct {
+                HolderKind kind;
+                pid_t pid;
+                const char *unit, *node, *at;
+                const char *says, *remedy;
+        } rows[] = {
+                { HOLDER_PROCESS, 42, "gdm.service", "/dev/dri/card0", "",
+                  "Process 42 (Xorg, unit gdm.service, user alice) has /dev/dri/card0 open.",
+                  "Stop that unit" },
+                { HOLDER_PROCESS, 42, "", "/dev/dri/card0", "",
+                  "Process 42 (Xorg, user alice) has /dev/dri/card0 open.", "End that process" },
+                { HOLDER_PROCESS, 42, "", "/dev/input/event3", "", "has /dev/input/event3 open.",
+                  "Unplug that input device" },
+                { HOLDER_MOUNT, 0, "", "/dev/sdb1", "/mnt", "/dev/sdb1 is mounted at /mnt.",
+                  "umount '/mnt'" },
+                { HOLDER_MOUNT, 42, "box.service", "/dev/sdb1", "/a\nb",
+                  "/dev/sdb1 is mounted at /a\\nb where it is seen by process 42 (Xorg, unit "
+                  "box.service, user alice).",
+                  "nsenter -t 42 -m umount '/a\\nb'" },
+                { HOLDER_SWAP, 0, "", "/dev/sdb2", "", "The host swaps to /dev/sdb2.",
+                  "swapoff /dev/sdb2" },
+                { HOLDER_DEVICE, 0, "", "/dev/sdb3", "/dev/mapper/vg-lv",
+                  "/dev/sdb3 is part of the block device /dev/mapper/vg-lv.",
+                  "/dev/mapper/vg-lv apart" },
+        };
 
-        *holder = (Holder){ 42, 0, g_strdup("Xorg"), g_strdup("gdm.service"),
-                            g_strdup("/dev/dri/card0") };
-        g_ptr_array_add(scene->survey->holders, holder);
-        expect(scene, REFUSAL_GPU_BUSY, "/dev/dri/card0", "Process 42 (Xorg, unit gdm.service)");
+        for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+                Scene *scene = scene_new();
+                Holder *holder = g_new0(Holder, 1);
+
+                *holder = (Holder){
+                        .kind = rows[i].kind,
+                        .pid = rows[i].pid,
+                        .user = g_strdup("alice"),
+                        .command = g_strdup("Xorg"),
+                        .unit = g_strdup(rows[i].unit),
+                        .node = g_strdup(rows[i].node),
+                        .at = g_strdup(rows[i].at),
+                };
+                g_ptr_array_add(scene->survey->holders, holder);
+                expect_remedy(scene, REFUSAL_GPU_BUSY, rows[i].node, rows[i].says, rows[i].remedy);
+        }
+}
+
+static void a_gpu_that_nobody_was_asked_about(void **state) {
+        Scene *scene = scene_new();
+
+        scene_card(scene)->unasked = true;
+        expect(scene, REFUSAL_INVALID_STATE, "0000:01:00.0", "not at rest");
+}
+
+static void a_firmware_framebuffer_is_named_with_the_way_to_be_without(void **state) {
+        Scene *scene = scene_new();
+
+        g_free(scene->gpu->boot_framebuffer);
+        scene->gpu->boot_framebuffer = g_strdup("efifb");
+        scene->gpu->boot_display = true;
+        expect_remedy(scene, REFUSAL_BOOT_DISPLAY, "0000:01:00.0", "the framebuffer efifb",
+                      "initcall_blacklist=sysfb_init");
+}
+
+/* What need not go wrong is told, and nothing refused for it. */
+static void a_gpu_without_reset_or_power_is_a_warning(void **state) {
+        static const struct {
+                bool no_reset;
+                DevicePower power;
+                RefusalCode code;
+                const char *says;
+        } rows[] = {
+                { true, POWER_ON, REFUSAL_NO_RESET, "no way to reset" },
+                { false, POWER_ASLEEP, REFUSAL_POWERED_DOWN, "sleeps" },
+                { false, POWER_OFF, REFUSAL_POWERED_DOWN, "has no power" },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+                Scene *scene = scene_new();
+
+                scene->gpu->no_reset = rows[i].no_reset;
+                scene->gpu->power = rows[i].power;
+                expect_warning(scene, rows[i].code, "0000:01:00.0", rows[i].says);
+        }
+}
+
+/* A request of 2048 MiB, and 192 of QEMU's own. */
+static void memory_that_is_not_free(void **state) {
+        static const struct {
+                uint64_t available, limit, machines;
+                bool gpus, huge, start;
+                int findings; /* 0 = none, else how severe */
+                const char *says;
+        } rows[] = {
+                { 2240, 0, 0, true, false, true, 0, NULL },
+                { 2239, 0, 0, true, false, true, 'e', "the host has 2239 MiB available" },
+                { 2239, 0, 0, false, false, true, 'w', "takes 2240 MiB" },
+                { 2239, 0, 0, true, false, false, 0, NULL },
+                { 192, 0, 0, true, true, true, 0, NULL },
+                { 191, 0, 0, true, true, true, 'e', "takes 192 MiB" },
+                { 0, 0, 0, true, false, true, 0, NULL }, /* not known */
+                { 9999, 4096, 1856, true, false, true, 0, NULL },
+                { 9999, 4096, 1857, true, false, true, 'e', "running ones have 1857 MiB" },
+                { 9999, 4096, 1857, false, false, true, 'w', "all may have 4096 MiB" },
+                { 9999, 4096, 1857, true, true, true, 0, NULL },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+                Scene *scene = scene_new();
+
+                scene->facts.host.memory_available_mib = rows[i].available;
+                scene->facts.host.machines_limit_mib = rows[i].limit;
+                scene->facts.host.hugepages_2m_total = scene->facts.host.hugepages_2m_free = 1024;
+                scene->facts.machines_mib = rows[i].machines;
+                scene->request->hugepages = rows[i].huge ? HUGEPAGES_2M : HUGEPAGES_NONE;
+                scene->request->start = rows[i].start;
+                if (!rows[i].gpus)
+                        g_array_set_size(scene->facts.cards, 0);
+                if (rows[i].findings == 'e')
+                        expect(scene, REFUSAL_INVALID_OPTION, "memory-mib", rows[i].says);
+                else if (rows[i].findings == 'w')
+                        expect_warning(scene, REFUSAL_INVALID_OPTION, "memory-mib", rows[i].says);
+                else
+                        expect_nothing(scene);
+        }
+}
+
+static void a_limit_of_all_machines_is_told_with_the_one_that_would_do(void **state) {
+        Scene *scene = scene_new();
+
+        scene->facts.host.machines_limit_mib = 2048;
+        scene->facts.machines_mib = 1000;
+        expect_remedy(scene, REFUSAL_INVALID_OPTION, "memory-mib", "MemoryMax= of machine.slice",
+                      "set-property machine.slice MemoryMax=3240M");
 }
 
 static void a_host_that_does_not_say_who_holds_the_gpu(void **state) {
@@ -403,7 +549,12 @@ int main(void) {
                 cmocka_unit_test(a_network_that_is_not_there),
                 cmocka_unit_test(an_active_network_is_there),
                 cmocka_unit_test(images_that_are_missing_or_elsewhere),
-                cmocka_unit_test(a_holder_is_named_with_its_process_unit_and_node),
+                cmocka_unit_test(a_holder_is_named_with_all_that_is_known_of_it),
+                cmocka_unit_test(a_gpu_that_nobody_was_asked_about),
+                cmocka_unit_test(a_firmware_framebuffer_is_named_with_the_way_to_be_without),
+                cmocka_unit_test(a_gpu_without_reset_or_power_is_a_warning),
+                cmocka_unit_test(memory_that_is_not_free),
+                cmocka_unit_test(a_limit_of_all_machines_is_told_with_the_one_that_would_do),
                 cmocka_unit_test(a_host_that_does_not_say_who_holds_the_gpu),
         };
 

@@ -11,6 +11,8 @@ static void the_host_has_cpus_and_memory(void **state) {
         host_facts_read(&facts);
         assert_true(facts.cpus >= 1);
         assert_true(facts.memory_mib >= 64);
+        assert_true(facts.memory_available_mib >= 1);
+        assert_true(facts.memory_available_mib <= facts.memory_mib);
         assert_true(facts.hugepages_2m_free <= facts.hugepages_2m_total);
 }
 

@@ -27,6 +27,14 @@ static char *sys_path(UMockdevTestbed *testbed, const char *path) {
         return g_build_filename(root, path, NULL);
 }
 
+static void write_file(UMockdevTestbed *testbed, const char *path, const char *text) {
+        g_autofree char *at = sys_path(testbed, path);
+        g_autofree char *folder = g_path_get_dirname(at);
+
+        assert_return_code(g_mkdir_with_parents(folder, 0755), errno);
+        assert_true(g_file_set_contents(at, text, -1, NULL));
+}
+
 static void make_link(UMockdevTestbed *testbed, const char *path, const char *target) {
         g_autofree char *at = sys_path(testbed, path);
         g_autofree char *folder = g_path_get_dirname(at);
@@ -237,6 +245,133 @@ static void test_no_descriptors(void **state) {
         assert_true(refused > G_N_ELEMENTS((int[4]){ 0 })); /* also half-way */
 }
 
+/* A reset of its own, or of the whole bus where nothing else is on it. */
+static void test_reset(void **state) {
+        static const struct {
+                bool reset;
+                const char *methods; /* NULL = a kernel before 5.15, or none */
+                bool neighbour;      /* another card is on the bus */
+                bool root_bus;
+                bool expected;
+        } rows[] = {
+                { true, NULL, true, false, false },   { true, "flr bus\n", true, false, false },
+                { true, "\n", true, false, true },    { false, NULL, true, false, true },
+                { false, NULL, false, false, false }, { false, NULL, false, true, true },
+                { true, "pm\n", false, true, false },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+                g_autoptr(UMockdevTestbed) testbed = umockdev_testbed_new();
+                g_autoptr(DeviceFacts) facts = NULL;
+                const char *root = "/sys/devices/pci0000:00";
+                g_autofree char *bridge = g_build_filename(root, "0000:00:02.0", NULL);
+                const char *above = rows[i].root_bus ? root : bridge;
+                static const char *const names[] = { "0000:01:00.0", "0000:01:00.1",
+                                                     "0000:01:01.0" };
+
+                for (size_t j = 0; j < (rows[i].neighbour ? 3 : 2); j++) {
+                        g_autofree char *folder = g_build_filename(above, names[j], NULL);
+                        g_autofree char *link =
+                                g_build_filename("/sys/bus/pci/devices", names[j], NULL);
+                        g_autofree char *target = g_strconcat("../../..", folder + 4, NULL);
+                        g_autofree char *class = g_build_filename(folder, "class", NULL);
+                        g_autofree char *vendor = g_build_filename(folder, "vendor", NULL);
+                        g_autofree char *group = g_build_filename(folder, "iommu_group", NULL);
+                        g_autofree char *member = g_build_filename(
+                                "/sys/kernel/iommu_groups/7/devices", names[j], NULL);
+
+                        write_file(testbed, class, "0x030000\n");
+                        write_file(testbed, vendor, "0x10de\n");
+                        make_link(testbed, link, target);
+                        if (j == 2)
+                                continue;
+                        make_link(testbed, group, "/sys/kernel/iommu_groups/7");
+                        make_link(testbed, member, folder);
+                }
+                if (!rows[i].root_bus)
+                        make_link(testbed, "/sys/bus/pci/devices/0000:00:02.0",
+                                  "../../../devices/pci0000:00/0000:00:02.0");
+                if (rows[i].reset) {
+                        g_autofree char *path = g_build_filename(above, names[0], "reset", NULL);
+
+                        write_file(testbed, path, "");
+                }
+                if (rows[i].methods) {
+                        g_autofree char *path =
+                                g_build_filename(above, names[0], "reset_method", NULL);
+
+                        write_file(testbed, path, rows[i].methods);
+                }
+                assert_int_equal(pci_facts_read(parse("01:00.0"), &facts), 0);
+                assert_int_equal(facts->companions->len, 1);
+                assert_int_equal(facts->no_reset, rows[i].expected);
+        }
+}
+
+static void test_power(void **state) {
+        static const struct {
+                const char *state, *status;
+                DevicePower power;
+        } rows[] = {
+                { "D0\n", "active\n", POWER_ON },
+                { "D3hot\n", "suspended\n", POWER_ON },
+                { "unknown\n", "active\n", POWER_ON },
+                { NULL, NULL, POWER_ON },
+                { "D3cold\n", "suspended\n", POWER_ASLEEP },
+                { "D3cold\n", "resuming\n", POWER_ASLEEP },
+                { "D3cold\n", "active\n", POWER_OFF },
+                { "D3cold\n", "error\n", POWER_OFF },
+                { "D3cold\n", NULL, POWER_OFF },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+                g_autoptr(UMockdevTestbed) testbed = umockdev_testbed_new();
+                g_autoptr(DeviceFacts) facts = NULL;
+
+                add_function(testbed, "0000:01:00.0", "0x030000\n", "nouveau", "7");
+                if (rows[i].state)
+                        write_file(testbed, "/sys/devices/0000:01:00.0/power_state", rows[i].state);
+                if (rows[i].status)
+                        write_file(testbed, "/sys/devices/0000:01:00.0/power/runtime_status",
+                                   rows[i].status);
+                assert_int_equal(pci_facts_read(parse("01:00.0"), &facts), 0);
+                assert_int_equal(facts->power, rows[i].power);
+        }
+}
+
+/* The card's BARs: memory f6000000-f6ffffff and ports e000-e07f. */
+static void test_framebuffer(void **state) {
+        static const struct {
+                const char *iomem, *name;
+        } rows[] = {
+                { "f6000000-f6ffffff : 0000:01:00.0\n  f6000000-f62fffff : BOOTFB\n", "BOOTFB" },
+                { "  f6ff0000-f7ffffff : efifb\n", "efifb" },
+                { "    f6000000-f6ffffff : simple-framebuffer.0\n", "simple-framebuffer.0" },
+                { "f7000000-f7ffffff : efifb\n", "" },
+                { "f5000000-f5ffffff : vesafb\n  f6000000-f6ffffff : vesafb\n", "vesafb" },
+                { "f6000000-f6ffffff : nvidia\n", "" },
+                { "0000e000-0000e07f : efifb\n", "" }, /* ports, not memory */
+                { "00000000-00000000 : efifb\n", "" }, /* to those who may not know */
+                { "f6000000-f6ffffff\nnonsense : efifb\n", "" },
+                { "", "" },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+                g_autoptr(UMockdevTestbed) testbed = umockdev_testbed_new();
+                g_autoptr(DeviceFacts) facts = NULL;
+
+                add_function(testbed, "0000:01:00.0", "0x030000\n", "nvidia", "7");
+                write_file(testbed, "/sys/devices/0000:01:00.0/resource",
+                           "0x00000000f6000000 0x00000000f6ffffff 0x0000000000040200\n"
+                           "0x000000000000e000 0x000000000000e07f 0x0000000000040101\n"
+                           "0x0000000000000000 0x0000000000000000 0x0000000000000000\n");
+                write_file(testbed, "/proc/iomem", rows[i].iomem);
+                assert_int_equal(pci_facts_read(parse("01:00.0"), &facts), 0);
+                assert_string_equal(facts->boot_framebuffer, rows[i].name);
+                assert_int_equal(facts->boot_display, rows[i].name[0] != '\0');
+        }
+}
+
 /* Text where numbers should be, and no device at all. */
 static void test_nonsense(void **state) {
         g_autoptr(UMockdevTestbed) testbed = umockdev_testbed_new();
@@ -287,6 +422,9 @@ int main(void) {
                 cmocka_unit_test(test_host),
                 cmocka_unit_test(test_virtual_functions),
                 cmocka_unit_test(test_no_descriptors),
+                cmocka_unit_test(test_reset),
+                cmocka_unit_test(test_power),
+                cmocka_unit_test(test_framebuffer),
                 cmocka_unit_test(test_nonsense),
                 cmocka_unit_test(test_predicates),
         };

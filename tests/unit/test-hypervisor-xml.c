@@ -513,6 +513,7 @@ static void test_read_back(void **state) {
         assert_int_equal(domain_xml_parse(pending, facts), 0);
         assert_true(facts->ours);
         assert_int_equal(facts->first_start, FIRST_START_PENDING);
+        assert_false(facts->hugepages);
         assert_addresses(facts->gpus, "0000:c1:00.0", "10000:01:1f.2", NULL);
         assert_addresses(facts->hostdevs, "0000:c1:00.0", "10000:01:1f.2", "10000:01:1f.0", NULL);
         assert_same_cards(facts->cards, f->spec.cards);
@@ -523,8 +524,10 @@ static void test_read_back(void **state) {
         assert_string_equal(card->functions[1].serial, "00-1b-21-ff-ff-00-00-01");
 
         f->request.start = false;
+        f->request.hugepages = HUGEPAGES_2M;
         later = write_xml(f);
         assert_int_equal(domain_xml_parse(later, facts), 0);
+        assert_true(facts->hugepages);
         assert_int_equal(facts->first_start, FIRST_START_LATER);
         assert_int_equal(facts->gpus->len, 2);
         assert_same_cards(facts->cards, f->spec.cards);

@@ -929,11 +929,12 @@ static void without_libvirt_create_is_refused_and_nothing_touched(void **state) 
 
 static void a_process_that_holds_the_gpu_is_named(void **state) {
         World *world = booted_scene();
-        Holder *holder = g_new0(Holder, 1);
+        Holder *holder = holder_new(HOLDER_PROCESS, "/dev/dri/card0");
         Caller caller = { 0 };
 
-        *holder = (Holder){ 77, 0, g_strdup("Xorg"), g_strdup("gdm.service"),
-                            g_strdup("/dev/dri/card0") };
+        holder->pid = 77;
+        g_free(holder->command);
+        holder->command = g_strdup("Xorg");
         g_ptr_array_add(world->holders, holder);
         manager_create(world->manager, request_for("box", AUDIO_CARD, NULL), caller_done, &caller);
         world_run(world);
@@ -943,6 +944,74 @@ static void a_process_that_holds_the_gpu_is_named(void **state) {
         world_run(world);
         assert_refused(&caller, REFUSAL_GPU_BUSY);
         assert_everything_home(world);
+        world_free(world);
+}
+
+/* Who holds a card is not asked while it moves; when it has come to rest before the answer about
+ * the rest of the request is there, nobody knows. */
+static void a_gpu_that_comes_to_rest_during_a_create_is_not_taken_unseen(void **state) {
+        bool rested = false;
+
+        for (unsigned steps = 0;; steps++) {
+                World *world = booted_scene();
+                Request *request = request_for("box", AUDIO_CARD, NULL);
+                Caller bound = { 0 }, released = { 0 }, caller = { 0 };
+                const Gpu *gpu = manager_gpu(world->manager, at(AUDIO_CARD));
+                bool moves;
+
+                g_hash_table_insert(world->images, g_strdup("disk.img"), GINT_TO_POINTER(IMAGE_OK));
+                request->image = g_strdup("disk.img");
+                manager_bind_gpu(world->manager, at(AUDIO_CARD), caller_done, &bound);
+                world_run(world);
+                assert_done(&bound);
+                manager_release_gpu(world->manager, at(AUDIO_CARD), caller_done, &released);
+                for (unsigned i = 0; i < steps; i++)
+                        world_step(world);
+                moves = gpu->view.pending != GPU_PENDING_NONE;
+                manager_create(world->manager, request, caller_done, &caller);
+                world_run(world);
+                if (moves) {
+                        rested |= strstr(caller.message, "not at rest") != NULL;
+                        assert_refused(&caller, REFUSAL_INVALID_STATE);
+                        assert_everything_home(world);
+                } else
+                        assert_done(&caller);
+                world_free(world);
+                if (!moves)
+                        break;
+        }
+        assert_true(rested);
+}
+
+/* What a machine with GPUs wants is looked at anew at each start: the memory that is free, and what
+ * other machines have of that which all may have. */
+static void memory_that_is_not_free_stops_a_start(void **state) {
+        World *world = booted_scene();
+        Caller caller = { 0 };
+        uint64_t mib;
+
+        manager_create(world->manager, request_for("box", AUDIO_CARD, NULL), caller_done, &caller);
+        world_run(world);
+        assert_done(&caller);
+        mib = manager_machine(world->manager, "box")->memory_mib;
+        world->host_facts.machines_limit_mib = 2 * mib;
+        manager_create(world->manager, request_for("fox", OTHER_CARD, NULL), caller_done, &caller);
+        world_run(world);
+        assert_true(strstr(caller.message, "MemoryMax") != NULL);
+        assert_refused(&caller, REFUSAL_INVALID_OPTION);
+
+        manager_power_off_machine(world->manager, "box", caller_done, &caller);
+        world_run(world);
+        assert_done(&caller);
+        world->host_facts.memory_available_mib = mib;
+        manager_start_machine(world->manager, "box", caller_done, &caller);
+        world_run(world);
+        assert_true(strstr(caller.message, "available") != NULL);
+        assert_refused(&caller, REFUSAL_INVALID_OPTION);
+        world->host_facts.memory_available_mib = 2 * mib;
+        manager_start_machine(world->manager, "box", caller_done, &caller);
+        world_run(world);
+        assert_done(&caller);
         world_free(world);
 }
 
@@ -1309,6 +1378,8 @@ int main(void) {
                 cmocka_unit_test(the_name_of_a_foreign_domain_is_taken),
                 cmocka_unit_test(without_libvirt_create_is_refused_and_nothing_touched),
                 cmocka_unit_test(a_process_that_holds_the_gpu_is_named),
+                cmocka_unit_test(a_gpu_that_comes_to_rest_during_a_create_is_not_taken_unseen),
+                cmocka_unit_test(memory_that_is_not_free_stops_a_start),
                 cmocka_unit_test(a_card_half_on_vfio_before_its_machine_is_so_after_it),
                 cmocka_unit_test(libvirt_lost_at_any_step_of_create_leaves_no_lie),
                 cmocka_unit_test(libvirt_lost_at_any_step_of_create_without_start_leaves_no_lie),

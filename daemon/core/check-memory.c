@@ -1,0 +1,111 @@
+/* Whether the host has the memory that a machine wants. Where the machine has GPUs all of it is
+ * taken at the start and kept, for the devices write to it whenever they like (Linux, VFIO pins
+ * what is mapped); what is not free then is made free by the kernel, which kills processes at last.
+ *
+ * RLIMIT_MEMLOCK is no matter here: libvirt raises it for a machine with VFIO devices to what that
+ * needs (src/qemu/qemu_domain.c, qemuDomainGetMemLockLimitBytes()). */
+#include "core/check.h"
+
+/* What QEMU takes for itself: tables, buffers, firmware, libraries. */
+#define QEMU_MIB 192
+
+/* A machine's memory must be all huge pages, and they must be there before it starts. */
+void check_hugepages(const CheckFacts *facts, const Request *request, GPtrArray *findings) {
+        bool large = request->hugepages == HUGEPAGES_1G;
+        uint64_t page_mib = large ? 1024 : 2;
+        uint64_t free_pages = large ? facts->host.hugepages_1g_free : facts->host.hugepages_2m_free;
+        uint64_t total = large ? facts->host.hugepages_1g_total : facts->host.hugepages_2m_total;
+        uint64_t needed = request->memory_mib / page_mib;
+        g_autofree char *remedy = NULL;
+
+        if (request->hugepages == HUGEPAGES_NONE)
+                return;
+        if (request->memory_mib % page_mib != 0) {
+                findings_error(findings, REFUSAL_INVALID_OPTION, "hugepages",
+                               "Make memory-mib a multiple of the page size.",
+                               "Option memory-mib is %" G_GUINT64_FORMAT
+                               ", which is no whole number of %s pages.",
+                               request->memory_mib, large ? "1G" : "2M");
+                return;
+        }
+        if (free_pages >= needed)
+                return;
+        remedy = g_strdup_printf("Reserve more: echo %" G_GUINT64_FORMAT
+                                 " > /sys/kernel/mm/hugepages/hugepages-%ukB/nr_hugepages",
+                                 total + needed - free_pages, large ? 1048576u : 2048u);
+        findings_error(findings, REFUSAL_INVALID_OPTION, "hugepages", remedy,
+                       "The machine needs %" G_GUINT64_FORMAT
+                       " huge pages of %s, and of the host's %" G_GUINT64_FORMAT
+                       " reserved ones %" G_GUINT64_FORMAT " are free.",
+                       needed, large ? "1G" : "2M", total, free_pages);
+}
+
+/* Memory that is not pinned can be swapped, and may never be touched. */
+static void tell(const MachineMemory *memory, GPtrArray *findings, const char *remedy,
+                 const char *message) {
+        if (memory->pinned)
+                findings_error(findings, REFUSAL_INVALID_OPTION, "memory-mib", remedy, "%s",
+                               message);
+        else
+                findings_warning(findings, REFUSAL_INVALID_OPTION, "memory-mib", remedy, "%s",
+                                 message);
+}
+
+static void check_free(const CheckFacts *facts, const MachineMemory *memory, uint64_t wanted,
+                       GPtrArray *findings) {
+        g_autofree char *message = NULL;
+
+        if (facts->host.memory_available_mib == 0 || wanted <= facts->host.memory_available_mib)
+                return;
+        message = g_strdup_printf(
+                "The machine takes %" G_GUINT64_FORMAT
+                " MiB of memory with QEMU's own%s, and the host has %" G_GUINT64_FORMAT
+                " MiB available",
+                wanted, memory->pinned ? ", all of it at once for its GPUs" : "",
+                facts->host.memory_available_mib);
+        tell(memory, findings,
+             "Ask for less, or end something: free -m and systemd-cgtop show what takes it.",
+             message);
+}
+
+/* All machines live in one control group of systemd's; where the administrator has limited it, the
+ * kernel kills there as if the host had no more. */
+static void check_limit(const CheckFacts *facts, const MachineMemory *memory, uint64_t wanted,
+                        GPtrArray *findings) {
+        uint64_t limit = facts->host.machines_limit_mib;
+        g_autofree char *message = NULL;
+        g_autofree char *remedy = NULL;
+
+        if (limit == 0 || facts->machines_mib + wanted <= limit)
+                return;
+        remedy = g_strdup_printf(
+                "Raise it: systemctl set-property machine.slice MemoryMax=%" G_GUINT64_FORMAT "M",
+                facts->machines_mib + wanted);
+        message = g_strdup_printf(
+                "The machine takes %" G_GUINT64_FORMAT
+                " MiB of memory with QEMU's own, running ones have %" G_GUINT64_FORMAT
+                " MiB, and all may have %" G_GUINT64_FORMAT " MiB (MemoryMax= of machine.slice)",
+                wanted, facts->machines_mib, limit);
+        tell(memory, findings, remedy, message);
+}
+
+void check_memory(const CheckFacts *facts, const MachineMemory *memory, GPtrArray *findings) {
+        /* Huge pages are set aside already, and counted nowhere else. */
+        uint64_t wanted = (memory->huge ? 0 : memory->mib) + QEMU_MIB;
+
+        if (memory->mib > facts->host.memory_mib) {
+                g_autofree char *has = g_strdup_printf("The host has %" G_GUINT64_FORMAT
+                                                       " MiB of memory; ask for less.",
+                                                       facts->host.memory_mib);
+
+                findings_error(findings, REFUSAL_INVALID_OPTION, "memory-mib", has,
+                               "Option memory-mib is %" G_GUINT64_FORMAT
+                               ", more than the host has.",
+                               memory->mib);
+                return;
+        }
+        if (!memory->now)
+                return;
+        check_free(facts, memory, wanted, findings);
+        check_limit(facts, memory, wanted, findings);
+}
