@@ -324,7 +324,8 @@ char *domain_metadata_write(const GArray *gpus, const GArray *cards, FirstStart 
         write_gpus(writer, "gpu", "function", gpus, cards);
         writer_close(writer);
         r = writer_finish(writer, &metadata);
-        /* All that is in it is ours, or was in XML before: nothing but a lack of memory can fail. */
+        /* All that is in it is ours, or was in XML before: nothing but a lack of memory can fail.
+         */
         g_assert(r >= 0);
         return metadata;
 }

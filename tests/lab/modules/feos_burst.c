@@ -17,8 +17,7 @@
 #define FIFO_EMPTY  0x20
 #define FIFO_SIZE   16
 
-static ssize_t burst_write(struct file *file, const char __user *data, size_t size, loff_t *at)
-{
+static ssize_t burst_write(struct file *file, const char __user *data, size_t size, loff_t *at) {
         char fifo[FIFO_SIZE];
         size_t sent = 0;
 

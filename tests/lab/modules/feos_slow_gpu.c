@@ -29,16 +29,14 @@ struct card {
         atomic_t users;
 };
 
-static int card_open(struct inode *inode, struct file *file)
-{
+static int card_open(struct inode *inode, struct file *file) {
         struct card *card = container_of(file->private_data, struct card, node);
 
         atomic_inc(&card->users);
         return 0;
 }
 
-static int card_release(struct inode *inode, struct file *file)
-{
+static int card_release(struct inode *inode, struct file *file) {
         struct card *card = container_of(file->private_data, struct card, node);
 
         atomic_dec(&card->users);
@@ -51,8 +49,7 @@ static const struct file_operations card_operations = {
         .release = card_release,
 };
 
-static int slow_probe(struct pci_dev *device, const struct pci_device_id *id)
-{
+static int slow_probe(struct pci_dev *device, const struct pci_device_id *id) {
         struct card *card;
         int r;
 
@@ -75,8 +72,7 @@ static int slow_probe(struct pci_dev *device, const struct pci_device_id *id)
         return 0;
 }
 
-static void slow_remove(struct pci_dev *device)
-{
+static void slow_remove(struct pci_dev *device) {
         struct card *card = pci_get_drvdata(device);
 
         msleep(remove_ms);
@@ -89,10 +85,7 @@ static void slow_remove(struct pci_dev *device)
         kfree(card);
 }
 
-static const struct pci_device_id slow_ids[] = {
-        { PCI_DEVICE(0x1234, 0x1111) },
-        {}
-};
+static const struct pci_device_id slow_ids[] = { { PCI_DEVICE(0x1234, 0x1111) }, {} };
 MODULE_DEVICE_TABLE(pci, slow_ids);
 
 static struct pci_driver slow_driver = {
