@@ -74,9 +74,10 @@ static void locks_note(const char *step) {
                         fprintf(stderr, "cannot note what is under way: %s\n", g_strerror(errno));
 }
 
-/* One line to the daemon. Nobody listening is no reason to stop in the middle. */
-static void say(const char *format, ...) G_GNUC_PRINTF(1, 2);
-static void say(const char *format, ...) {
+/* One line to the daemon, 0 or a negative errno. Nobody listening is no reason to stop in the
+ * middle. */
+static int say(const char *format, ...) G_GNUC_PRINTF(1, 2);
+static int say(const char *format, ...) {
         g_autofree char *text = NULL;
         g_autofree char *line = NULL;
         va_list arguments;
@@ -92,6 +93,7 @@ static void say(const char *format, ...) {
         do
                 n = write(STDOUT_FILENO, line, strlen(line));
         while (n < 0 && errno == EINTR);
+        return n < 0 ? -errno : 0;
 }
 
 static void failed(const char *format, ...) G_GNUC_PRINTF(1, 2);
@@ -125,10 +127,21 @@ static bool function_answers(const Function *function) {
         case FUNCTION_SILENT:
                 lost("The device %s does not answer any more.", function->address);
                 return false;
-        default:
+        case FUNCTION_GONE:
                 lost("The device %s is gone from the bus.", function->address);
                 return false;
+        default:
+                failed("Whether %s answers could not be found out.", function->address);
+                return false;
         }
+}
+
+/* False after failed(). */
+static bool driver_read(const Function *function, char ret[static FUNCTION_NAME_BYTES]) {
+        if (function_driver_read(function->address, ret) == 0)
+                return true;
+        failed("Which driver has %s could not be found out.", function->address);
+        return false;
 }
 
 static bool power_hold(const Function *function) {
@@ -143,7 +156,9 @@ static bool power_hold(const Function *function) {
 static bool function_bind(const Function *function) {
         char driver[FUNCTION_NAME_BYTES];
 
-        if (strcmp(function_driver_read(function->address, driver), VFIO_PCI) == 0)
+        if (!driver_read(function, driver))
+                return false;
+        if (strcmp(driver, VFIO_PCI) == 0)
                 return power_hold(function);
         if (!function_answers(function) || !power_hold(function))
                 return false;
@@ -166,7 +181,9 @@ static bool function_bind(const Function *function) {
         if (function_driver_probe(function->address, VFIO_PCI))
                 return power_hold(function);
 
-        if (function_driver_read(function->address, driver)[0])
+        if (!driver_read(function, driver))
+                return false;
+        if (driver[0])
                 failed("The driver %s took %s before " VFIO_PCI " could.", driver,
                        function->address);
         else
@@ -182,11 +199,12 @@ static bool bind_all(Function *functions, size_t count) {
 }
 
 /* Whether the function is where it belongs: where it was, or with any host driver, for only
- * vfio-pci is ours to take it from. */
+ * vfio-pci is ours to take it from. One of which that cannot be found out is not moved, either. */
 static bool function_is_home(const Function *function) {
         char driver[FUNCTION_NAME_BYTES];
 
-        function_driver_read(function->address, driver);
+        if (!driver_read(function, driver))
+                return true;
         if (driver[0] && strcmp(driver, VFIO_PCI) != 0)
                 return true;
         return function->known && strcmp(driver, function->driver) == 0;
@@ -208,9 +226,13 @@ static int group_open(const char *group) {
  * (drivers/vfio/vfio_main.c, vfio_unregister_group_dev(); group.c, vfio_device_remove_group()). */
 static bool group_hold(Function *functions, size_t index) {
         Function *function = &functions[index];
-        const char *group = function_group_read(function->address, function->group);
+        const char *group = function->group;
         int r;
 
+        if (function_group_read(function->address, function->group) < 0) {
+                failed("Which IOMMU group %s is in could not be found out.", function->address);
+                return false;
+        }
         if (!group[0])
                 return true;
         for (size_t i = 0; i < index; i++)
@@ -263,7 +285,9 @@ static bool function_leave(const Function *function) {
                 return false;
         }
 
-        if (!function_driver_read(function->address, driver)[0])
+        if (!driver_read(function, driver))
+                return false;
+        if (!driver[0])
                 return true;
         say("step The driver %s has not let go of %s", driver, function->address);
         if (function_driver_unbind(function->address, driver) == 0)
@@ -440,25 +464,35 @@ static bool functions_lock(const char *state_dir, const Function *functions, siz
         return true;
 }
 
-static bool origins_tell(const Function *functions, size_t count) {
-        for (size_t i = 0; i < count; i++) {
-                g_autofree char *override = NULL;
-                g_autofree char *escaped = NULL;
-                char driver[FUNCTION_NAME_BYTES];
-                FunctionPower power;
+static bool origin_tell(const Function *function) {
+        g_autofree char *override = NULL;
+        g_autofree char *escaped = NULL;
+        char driver[FUNCTION_NAME_BYTES];
+        FunctionPower power;
+        int r;
 
-                say("step The kernel has not told where %s stands", functions[i].address);
-                override = function_override_read(functions[i].address);
-                if (!override) {
-                        lost("The device %s is gone from the bus.", functions[i].address);
-                        return false;
-                }
-                escaped = g_strescape(override, NULL);
-                function_power_read(functions[i].address, &power);
-                say("origin %s\t%s\t%s\t%s\t%s", functions[i].address,
-                    function_driver_read(functions[i].address, driver), escaped,
-                    power.d3cold_allowed, power.control);
+        say("step The kernel has not told where %s stands", function->address);
+        r = function_override_read(function->address, &override);
+        if (r == -ENODEV) {
+                lost("The device %s is gone from the bus.", function->address);
+                return false;
         }
+        if (r < 0 || function_power_read(function->address, &power) < 0) {
+                failed("How %s is set up could not be read.", function->address);
+                return false;
+        }
+        if (!driver_read(function, driver))
+                return false;
+        escaped = g_strescape(override, NULL);
+        say("origin %s\t%s\t%s\t%s\t%s", function->address, driver, escaped, power.d3cold_allowed,
+            power.control);
+        return true;
+}
+
+static bool origins_tell(const Function *functions, size_t count) {
+        for (size_t i = 0; i < count; i++)
+                if (!origin_tell(&functions[i]))
+                        return false;
         return true;
 }
 
@@ -466,8 +500,13 @@ static bool origins_tell(const Function *functions, size_t count) {
 static bool permission_wait(void) {
         char answer[3];
         size_t length = 0;
+        int r = say("ready");
 
-        say("ready");
+        /* Both would wait for the other. A daemon that is gone has left the end of our input. */
+        if (r < 0 && r != -EPIPE) {
+                failed("The daemon could not be told that all is ready.");
+                return false;
+        }
         while (length < sizeof answer) {
                 ssize_t n = read(STDIN_FILENO, answer + length, sizeof answer - length);
 

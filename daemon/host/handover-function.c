@@ -42,9 +42,16 @@ static int value_write(const char *path, const char *value) {
         return r;
 }
 
-/* The last part of where a link of the function's leads, "" when there is no such link. */
-static const char *link_read(const char *address, const char *attribute,
-                             char ret[static FUNCTION_NAME_BYTES]) {
+/* A negative errno, of which the journal is told. */
+static int unreadable(const char *path, int error) {
+        fprintf(stderr, "%s: %s\n", path, g_strerror(error));
+        return -error;
+}
+
+/* The last part of where a link of the function's leads, "" when there is no such link. 0 or a
+ * negative errno. */
+static int link_read(const char *address, const char *attribute,
+                     char ret[static FUNCTION_NAME_BYTES]) {
         char target[4096];
         g_autofree char *path = device_path(address, attribute);
         g_autofree char *name = NULL;
@@ -52,19 +59,35 @@ static const char *link_read(const char *address, const char *attribute,
 
         ret[0] = '\0';
         if (n < 0)
-                return ret;
+                return errno == ENOENT ? 0 : unreadable(path, errno);
 
         target[n] = '\0';
         name = g_path_get_basename(target);
         g_strlcpy(ret, name, FUNCTION_NAME_BYTES);
-        return ret;
+        return 0;
 }
 
-const char *function_driver_read(const char *address, char ret[static FUNCTION_NAME_BYTES]) {
+/* A file's text without the white space at its end, a new string. 0, -ENOENT when there is no such
+ * file or device, or another negative errno. */
+static int text_read(const char *path, char **ret) {
+        g_autoptr(GError) error = NULL;
+
+        if (g_file_get_contents(path, ret, NULL, &error)) {
+                g_strchomp(*ret);
+                return 0;
+        }
+        if (g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NOENT) ||
+            g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NODEV))
+                return -ENOENT;
+        fprintf(stderr, "%s\n", error->message);
+        return -EIO;
+}
+
+int function_driver_read(const char *address, char ret[static FUNCTION_NAME_BYTES]) {
         return link_read(address, "driver", ret);
 }
 
-const char *function_group_read(const char *address, char ret[static FUNCTION_NAME_BYTES]) {
+int function_group_read(const char *address, char ret[static FUNCTION_NAME_BYTES]) {
         return link_read(address, "iommu_group", ret);
 }
 
@@ -86,10 +109,11 @@ bool function_driver_probe(const char *address, const char *wanted) {
                 char driver[FUNCTION_NAME_BYTES];
                 int r = value_write(SYS_PCI "/drivers_probe", address);
 
-                function_driver_read(address, driver);
-                if (driver[0])
+                bool known = function_driver_read(address, driver) == 0;
+
+                if (known && driver[0])
                         return wanted ? strcmp(driver, wanted) == 0 : strcmp(driver, VFIO_PCI) != 0;
-                if (r == 0 && !wanted)
+                if (known && r == 0 && !wanted)
                         return true;
 
                 if (r == 0) {
@@ -114,17 +138,17 @@ void function_probe_await(const char *address) {
         g_usleep(RETRY_USEC);
 }
 
-char *function_override_read(const char *address) {
+int function_override_read(const char *address, char **ret) {
         g_autofree char *path = device_path(address, "driver_override");
         g_autofree char *text = NULL;
+        int r = text_read(path, &text);
 
-        if (!g_file_get_contents(path, &text, NULL, NULL))
-                return NULL;
-
-        g_strchomp(text);
+        if (r < 0)
+                return r == -ENOENT ? -ENODEV : r;
         if (strcmp(text, "(null)") == 0)
                 text[0] = '\0';
-        return g_steal_pointer(&text);
+        *ret = g_steal_pointer(&text);
+        return 0;
 }
 
 int function_override_write(const char *address, const char *name) {
@@ -135,28 +159,34 @@ int function_override_write(const char *address, const char *name) {
 }
 
 /* @ret holds FUNCTION_POWER_BYTES. A text that does not fit is none that could be put back. */
-static void power_value_read(const char *address, const char *attribute, char *ret) {
+static int power_value_read(const char *address, const char *attribute, char *ret) {
         g_autofree char *path = device_path(address, attribute);
         g_autofree char *text = NULL;
+        int r = text_read(path, &text);
 
         ret[0] = '\0';
-        if (!g_file_get_contents(path, &text, NULL, NULL))
-                return;
-        g_strchomp(text);
+        if (r < 0)
+                return r == -ENOENT ? 0 : r;
         if (g_strlcpy(ret, text, FUNCTION_POWER_BYTES) >= FUNCTION_POWER_BYTES)
                 ret[0] = '\0';
+        return 0;
 }
 
 /* The kernel may be built without runtime power management, or without ACPI. */
 static int power_value_write(const char *address, const char *attribute, const char *value) {
         g_autofree char *path = device_path(address, attribute);
 
-        return !value[0] || !g_file_test(path, G_FILE_TEST_EXISTS) ? 0 : value_write(path, value);
+        if (!value[0])
+                return 0;
+        if (access(path, F_OK) < 0)
+                return errno == ENOENT ? 0 : unreadable(path, errno);
+        return value_write(path, value);
 }
 
-void function_power_read(const char *address, FunctionPower *ret) {
-        power_value_read(address, D3COLD_ALLOWED, ret->d3cold_allowed);
-        power_value_read(address, POWER_CONTROL, ret->control);
+int function_power_read(const char *address, FunctionPower *ret) {
+        int r = power_value_read(address, D3COLD_ALLOWED, ret->d3cold_allowed);
+
+        return r < 0 ? r : power_value_read(address, POWER_CONTROL, ret->control);
 }
 
 /* D3cold is out of the question first, so that whatever sleeps meanwhile sleeps lightly. Either
@@ -184,12 +214,18 @@ int function_power_restore(const char *address, const FunctionPower *power) {
 FunctionPresence function_ask(const char *address) {
         g_autofree char *path = device_path(address, "config");
         g_autofd int fd = open(path, O_RDONLY | O_CLOEXEC);
-        unsigned char id[4] = { 0 };
+        unsigned char id[4];
+        ssize_t n;
 
-        if (fd < 0)
+        if (fd < 0 && (errno == ENOENT || errno == ENODEV))
                 return FUNCTION_GONE;
-        if (pread(fd, id, sizeof id, 0) == (ssize_t)sizeof id && (id[0] & id[1]) == 0xff &&
-            (id[2] & id[3]) == 0xff)
-                return FUNCTION_SILENT;
-        return FUNCTION_ANSWERS;
+        do
+                n = fd < 0 ? -1 : pread(fd, id, sizeof id, 0);
+        while (fd >= 0 && n < 0 && errno == EINTR);
+        if (n != (ssize_t)sizeof id) {
+                (void)unreadable(path, n < 0 ? errno : EIO);
+                return FUNCTION_UNREADABLE;
+        }
+        return (id[0] & id[1]) == 0xff && (id[2] & id[3]) == 0xff ? FUNCTION_SILENT
+                                                                  : FUNCTION_ANSWERS;
 }

@@ -8,10 +8,11 @@
 
 #define FUNCTION_NAME_BYTES 64
 
-/* All take the function's @address as text, "0000:01:00.0". */
+/* All take the function's @address as text, "0000:01:00.0". What cannot be read is a negative
+ * errno: never taken for "none". */
 
-/* The name of the driver that is bound, "" for none. */
-const char *function_driver_read(const char *address, char ret[static FUNCTION_NAME_BYTES]);
+/* The name of the driver that is bound, "" for none. 0 or a negative errno. */
+int function_driver_read(const char *address, char ret[static FUNCTION_NAME_BYTES]);
 
 /* Asks @driver, and no other, to let go. That it does not have the function any more is fine. 0 or
  * a negative errno. */
@@ -25,14 +26,16 @@ bool function_driver_probe(const char *address, const char *wanted);
  * power/control only then. */
 void function_probe_await(const char *address);
 
-/* A new string, "" when no override is set; NULL when it cannot be read. */
-char *function_override_read(const char *address);
+/* A new string, "" when no override is set. 0 or a negative errno, -ENODEV when there is no such
+ * function. */
+int function_override_read(const char *address, char **ret);
 
 /* 0 or a negative errno. */
 int function_override_write(const char *address, const char *name);
 
-/* How the function is kept powered now; "" for each attribute that it does not have. */
-void function_power_read(const char *address, FunctionPower *ret);
+/* How the function is kept powered now; "" for each attribute that it does not have. 0 or a
+ * negative errno. */
+int function_power_read(const char *address, FunctionPower *ret);
 
 /* Wakes the function where it sleeps and keeps it awake and out of D3cold. To be said again after
  * vfio-pci's probe. An attribute that is not there is fine. 0 or a negative errno. */
@@ -42,13 +45,14 @@ int function_power_hold(const char *address);
  * the last probe, in which drivers set their own. 0 or a negative errno. */
 int function_power_restore(const char *address, const FunctionPower *power);
 
-/* The number of its IOMMU group as text, "" for none. */
-const char *function_group_read(const char *address, char ret[static FUNCTION_NAME_BYTES]);
+/* The number of its IOMMU group as text, "" for none. 0 or a negative errno. */
+int function_group_read(const char *address, char ret[static FUNCTION_NAME_BYTES]);
 
 typedef enum FunctionPresence {
         FUNCTION_ANSWERS,
         FUNCTION_SILENT, /* on the bus, but its configuration space reads as all ones */
         FUNCTION_GONE,
+        FUNCTION_UNREADABLE, /* which of them could not be found out */
 } FunctionPresence;
 
 FunctionPresence function_ask(const char *address);

@@ -452,6 +452,41 @@ static void test_bind_refused(void **state) {
         assert_string_equal(kernel.did->str, "override 0 vfio-pci; unbind 0 nvidia; ");
 }
 
+/* A file where a link belongs: reading it fails, and says nothing of what the link would. */
+static void link_break(const Card *card, const char *link) {
+        g_autofree char *path = card_path(card, link);
+
+        g_remove(path);
+        assert_true(g_file_set_contents(path, "", -1, NULL));
+}
+
+/* What cannot be read is not taken for an answer: a driver that is unknown is not none, and would
+ * be recorded as where the card comes from. */
+static void test_unreadable(void **state) {
+        put("nvidia", "snd_hda_intel", "");
+        link_break(&kernel.cards[1], "driver");
+        helper_run("bind", GPU, AUDIO, "failed Which driver has " AUDIO " could not be found out.");
+        assert_null(strstr(kernel.said->str, "ready"));
+        assert_string_equal(kernel.did->str, "");
+
+        put(VFIO_PCI, VFIO_PCI, VFIO_PCI);
+        link_break(&kernel.cards[1], "iommu_group");
+        g_string_truncate(kernel.said, 0);
+        helper_run("release", GPU "=nvidia,override=", AUDIO "=snd_hda_intel,override=",
+                   "failed Which IOMMU group " AUDIO " is in could not be found out.");
+        assert_string_equal(kernel.did->str, "");
+}
+
+/* A configuration space that cannot be read does not tell that the device is gone. */
+static void test_config_unreadable(void **state) {
+        g_autofree char *config = card_path(&kernel.cards[0], "config");
+
+        put("nvidia", "snd_hda_intel", "");
+        assert_true(g_file_set_contents(config, "", -1, NULL));
+        helper_run("bind", GPU, AUDIO, "failed Whether " GPU " answers could not be found out.");
+        assert_string_equal(kernel.did->str, "");
+}
+
 /* A probe that is accepted, and no driver appears. */
 static void test_bind_nobody_comes(void **state) {
         put("nvidia", "snd_hda_intel", "");
@@ -798,6 +833,8 @@ int main(int argc, char *argv[]) {
                 TEST(test_no_permission),
                 TEST(test_bind_dead),
                 TEST(test_bind_refused),
+                TEST(test_unreadable),
+                TEST(test_config_unreadable),
                 TEST(test_bind_nobody_comes),
                 TEST(test_release),
                 TEST(test_release_where_to),
