@@ -1,0 +1,200 @@
+/* Preloaded into the real programs before umockdev's library, which leads their paths into the
+ * testbed. Files there do not react, so three calls are taken out here: what the handover
+ * helper writes to a driver's files and the VFIO groups that it opens are asked of the fake kernel
+ * (fake-kernel.c), and the daemon's udev socket says once that it has overflowed when the fake
+ * kernel wants it to. Everything else goes on to umockdev. It refuses to know what the answers
+ * mean, and itself asks the real kernel only. */
+/* Both names of open() are wanted, each by itself. */
+#undef _FILE_OFFSET_BITS
+
+#include "kernel-shim.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static const char *const files_that_react[] = { "/driver_override", "/unbind", "/bind",
+                                                "/drivers_probe" };
+
+/* The function of that name which this library's hides. */
+#define NEXT(name)                                                         \
+        ({                                                                 \
+                static __typeof__(&name) next;                             \
+                if (!next)                                                 \
+                        next = (__typeof__(&name))dlsym(RTLD_NEXT, #name); \
+                next;                                                      \
+        })
+
+static const char *testbed(void) {
+        return getenv("UMOCKDEV_DIR");
+}
+
+/* The daemon never writes there; what it did would go into a plain file and be seen by nobody. */
+static bool is_helper(void) {
+        return strcmp(program_invocation_short_name, "feos-vm-handover") == 0;
+}
+
+/* The part of @path inside the testbed; NULL when it lies elsewhere. */
+static const char *path_inside(const char *path) {
+        const char *root = testbed();
+        size_t length = root ? strlen(root) : 0;
+
+        return length > 0 && strncmp(path, root, length) == 0 ? path + length : NULL;
+}
+
+/* Sends a word and two texts, each with its NUL. A socket or -1, and the answer, 0 or a negative
+ * errno. */
+static int kernel_ask(char word, const char *path, const void *data, size_t size, int32_t *ret) {
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        char message[PATH_MAX + 4096];
+        int length = snprintf(message, sizeof message, "%c%s", word, path) + 1;
+        int fd, error;
+
+        if (size > sizeof message - (size_t)length) {
+                errno = EINVAL;
+                return -1;
+        }
+        memcpy(message + length, data, size);
+        snprintf(address.sun_path, sizeof address.sun_path, "%s/kernel", testbed());
+
+        fd = (int)syscall(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+        if (fd < 0)
+                return -1;
+        if (syscall(SYS_connect, fd, &address, sizeof address) == 0 &&
+            syscall(SYS_sendto, fd, message, (size_t)length + size, MSG_NOSIGNAL, NULL, 0) >= 0 &&
+            syscall(SYS_recvfrom, fd, ret, sizeof *ret, 0, NULL, NULL) == (long)sizeof *ret)
+                return fd;
+        error = errno;
+        syscall(SYS_close, fd);
+        errno = error;
+        return -1;
+}
+
+/* The file that @fd is, when it is one of those that react. */
+static const char *file_of(int fd, char path[static PATH_MAX]) {
+        char link[64];
+        const char *inside;
+        long n;
+
+        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+        n = syscall(SYS_readlinkat, AT_FDCWD, link, path, PATH_MAX - 1);
+        if (n < 0)
+                return NULL;
+        path[n] = '\0';
+        inside = path_inside(path);
+        for (size_t i = 0; inside && i < sizeof files_that_react / sizeof *files_that_react; i++) {
+                size_t length = strlen(files_that_react[i]);
+
+                if ((size_t)n > length && strcmp(path + n - length, files_that_react[i]) == 0)
+                        return inside;
+        }
+        return NULL;
+}
+
+ssize_t write(int fd, const void *data, size_t size) {
+        char path[PATH_MAX];
+        const char *file = fd > STDERR_FILENO && is_helper() ? file_of(fd, path) : NULL;
+        int32_t answer;
+        int connection;
+
+        if (!file)
+                return NEXT(write)(fd, data, size);
+        connection = kernel_ask('w', file, data, size, &answer);
+        if (connection < 0)
+                return -1;
+        syscall(SYS_close, connection);
+        if (answer < 0) {
+                errno = -answer;
+                return -1;
+        }
+        return (ssize_t)size;
+}
+
+/* The connection is the open group: it is let go of when it is closed, or with the process. */
+static int group_open(const char *group) {
+        int32_t answer;
+        int connection = kernel_ask('o', group, "", 0, &answer);
+
+        if (connection < 0)
+                return -1;
+        if (answer < 0) {
+                syscall(SYS_close, connection);
+                errno = -answer;
+                return -1;
+        }
+        return connection;
+}
+
+static const char *group_of(const char *path) {
+        static const char groups[] = "/dev/vfio/";
+
+        return strncmp(path, groups, strlen(groups)) == 0 ? path + strlen(groups) : NULL;
+}
+
+/* What the kernel would take from a caller that gives no mode is not looked at. */
+#define OPEN(name)                                                                \
+        int name(const char *path, int flags, ...) {                              \
+                const char *group = group_of(path);                               \
+                va_list arguments;                                                \
+                mode_t mode;                                                      \
+                                                                                  \
+                va_start(arguments, flags);                                       \
+                mode = va_arg(arguments, mode_t);                                 \
+                va_end(arguments);                                                \
+                return group ? group_open(group) : NEXT(name)(path, flags, mode); \
+        }
+
+OPEN(open)
+OPEN(open64)
+
+/* umockdev's stand-in for the udev socket is a Unix socket in the testbed. */
+static bool is_udev_socket(int fd) {
+        struct sockaddr_un address = { 0 };
+        socklen_t length = sizeof address - 1;
+
+        return syscall(SYS_getsockname, fd, &address, &length) == 0 &&
+               address.sun_family == AF_UNIX && strstr(address.sun_path, "/event");
+}
+
+/* The kernel says so once, before what is still queued (net/netlink/af_netlink.c). */
+static bool overflow_take(int fd) {
+        char flag[PATH_MAX];
+
+        if (is_helper() || !testbed())
+                return false;
+        snprintf(flag, sizeof flag, "%s/overflow", testbed());
+        return syscall(SYS_faccessat, AT_FDCWD, flag, F_OK) == 0 && is_udev_socket(fd) &&
+               syscall(SYS_unlinkat, AT_FDCWD, flag, 0) == 0;
+}
+
+ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
+        if (overflow_take(fd)) {
+                errno = ENOBUFS;
+                return -1;
+        }
+        return NEXT(recvmsg)(fd, message, flags);
+}
+
+/* Whether umockdev's library is behind this one. */
+static bool has_umockdev(void) {
+        Dl_info info;
+
+        return dladdr((void *)(uintptr_t)NEXT(recvmsg), &info) != 0 && info.dli_fname &&
+               strstr(info.dli_fname, "umockdev");
+}
+
+__attribute__((constructor)) static void announce(void) {
+        if (has_umockdev())
+                syscall(SYS_close, KERNEL_IS_THERE);
+}
