@@ -175,6 +175,18 @@ static int write_override(FakeKernel *kernel, Function *function, const char *da
         return 0;
 }
 
+/* An attribute that only keeps its value. */
+static int write_plain(FakeKernel *kernel, const char *path, const char *data) {
+        g_autofree char *real = inside(kernel, path);
+        g_autofree char *value = g_strchomp(g_strdup(data));
+        g_autofree char *line = g_strconcat(value, "\n", NULL);
+
+        if (!g_file_test(real, G_FILE_TEST_EXISTS))
+                return -ENOENT;
+        file_make(kernel, path, line);
+        return 0;
+}
+
 static Function *function_present(FakeKernel *kernel, const char *address) {
         Function *function = function_find(kernel, address);
 
@@ -193,8 +205,9 @@ int fake_kernel_write(FakeKernel *kernel, const char *path, const char *data) {
                 return write_probe(kernel, function_present(kernel, address));
         if (strcmp(file, "bind") == 0)
                 return write_bind(kernel, function_present(kernel, address), of);
-        g_assert_cmpstr(file, ==, "unbind");
-        return write_unbind(kernel, function_present(kernel, address), of);
+        if (strcmp(file, "unbind") == 0)
+                return write_unbind(kernel, function_present(kernel, address), of);
+        return write_plain(kernel, path, data);
 }
 
 char *fake_kernel_state(FakeKernel *kernel, const char *address) {
@@ -204,19 +217,23 @@ char *fake_kernel_state(FakeKernel *kernel, const char *address) {
                                function && *function->override ? function->override : "-");
 }
 
+/* Only those by which a card changes hands. */
 static void log_write(FakeKernel *kernel, const char *path, const char *data, int result) {
         g_autofree char *file = g_path_get_basename(path);
         g_autofree char *folder = g_path_get_dirname(path);
         g_autofree char *of = g_path_get_basename(folder);
         g_autofree char *text = g_strchomp(g_strdup(data));
         bool is_override = strcmp(file, "driver_override") == 0;
+        bool is_probe = strcmp(file, "drivers_probe") == 0;
         const char *address = is_override ? of : text;
         g_autofree char *state = fake_kernel_state(kernel, address);
         g_autofree char *deed = NULL;
 
+        if (!is_override && !is_probe && strcmp(file, "bind") != 0 && strcmp(file, "unbind") != 0)
+                return;
         if (is_override)
                 deed = g_strdup_printf("override %s %s", address, *text ? text : "-");
-        else if (strcmp(file, "drivers_probe") == 0)
+        else if (is_probe)
                 deed = g_strdup_printf("probe %s", address);
         else
                 deed = g_strdup_printf("%s %s %s", file, address, of);
@@ -419,6 +436,9 @@ char **fake_kernel_environment(FakeKernel *kernel, const char *shim) {
 
 /* The device as sysfs has it, without a driver. */
 static void function_appear(FakeKernel *kernel, Function *function) {
+        static const struct {
+                const char *attribute, *value;
+        } power[] = { { "d3cold_allowed", "1\n" }, { "power/control", "auto\n" } };
         g_autofree char *made = umockdev_testbed_add_device(
                 kernel->testbed, "pci", function->address, NULL, "class", function->class, "vendor",
                 "0x1234\n", "device", "0x1111\n", "subsystem_vendor", "0x1af4\n",
@@ -429,6 +449,11 @@ static void function_appear(FakeKernel *kernel, Function *function) {
         g_autofree char *member = g_strdup_printf("%s/devices/%s", group, function->address);
 
         g_assert_nonnull(made);
+        for (size_t i = 0; i < G_N_ELEMENTS(power); i++) {
+                g_autofree char *path = function_path(function, power[i].attribute);
+
+                file_make(kernel, path, power[i].value);
+        }
         link_make(kernel, group_link, group);
         link_make(kernel, member, made);
         override_set(kernel, function, "");
@@ -484,6 +509,14 @@ bool fake_kernel_is_there(FakeKernel *kernel, const char *address) {
 
 const char *fake_kernel_driver(FakeKernel *kernel, const char *address) {
         return function_find(kernel, address)->driver;
+}
+
+char *fake_kernel_attribute(FakeKernel *kernel, const char *address, const char *name) {
+        g_autofree char *path = function_path(function_find(kernel, address), name);
+        g_autofree char *real = inside(kernel, path);
+        char *text = NULL;
+
+        return g_file_get_contents(real, &text, NULL, NULL) ? g_strchomp(text) : g_strdup("");
 }
 
 const char *fake_kernel_native(FakeKernel *kernel, const char *address) {

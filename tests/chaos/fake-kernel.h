@@ -39,6 +39,8 @@ void fake_kernel_plug(FakeKernel *kernel, const char *address);
 bool fake_kernel_is_there(FakeKernel *kernel, const char *address);
 /* "" = none; lent. */
 const char *fake_kernel_driver(FakeKernel *kernel, const char *address);
+/* Of one that only keeps its value, d3cold_allowed or power/control. The caller's. */
+char *fake_kernel_attribute(FakeKernel *kernel, const char *address, const char *name);
 const char *fake_kernel_native(FakeKernel *kernel, const char *address);
 const char *fake_kernel_override(FakeKernel *kernel, const char *address);
 

@@ -1,6 +1,6 @@
 /* Preloaded into the real programs before umockdev's library, which leads their paths into the
  * testbed. Files there do not react, so three calls are taken out here: what the handover
- * helper writes to a driver's files and the VFIO groups that it opens are asked of the fake kernel
+ * helper writes to sysfs and the VFIO groups that it opens are asked of the fake kernel
  * (fake-kernel.c), and the daemon's udev socket says once that it has overflowed when the fake
  * kernel wants it to. Everything else goes on to umockdev. It refuses to know what the answers
  * mean, and itself asks the real kernel only. */
@@ -24,9 +24,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static const char *const files_that_react[] = { "/driver_override", "/unbind", "/bind",
-                                                "/drivers_probe" };
-
 /* The function of that name which this library's hides. */
 #define NEXT(name)                                                         \
         ({                                                                 \
@@ -43,14 +40,6 @@ static const char *testbed(void) {
 /* The daemon never writes there; what it did would go into a plain file and be seen by nobody. */
 static bool is_helper(void) {
         return strcmp(program_invocation_short_name, "feos-vm-handover") == 0;
-}
-
-/* The part of @path inside the testbed; NULL when it lies elsewhere. */
-static const char *path_inside(const char *path) {
-        const char *root = testbed();
-        size_t length = root ? strlen(root) : 0;
-
-        return length > 0 && strncmp(path, root, length) == 0 ? path + length : NULL;
 }
 
 /* Sends a word and two texts, each with its NUL. A socket or -1, and the answer, 0 or a negative
@@ -81,35 +70,38 @@ static int kernel_ask(char word, const char *path, const void *data, size_t size
         return -1;
 }
 
-/* The file that @fd is, when it is one of those that react. */
-static const char *file_of(int fd, char path[static PATH_MAX]) {
+/* Whether @fd is a file of sysfs, whose path in it is @ret then: 1, 0 or a negative errno. */
+static int file_of(int fd, char path[static PATH_MAX], const char **ret) {
+        const char *root = testbed();
+        size_t length = root ? strlen(root) : 0;
         char link[64];
-        const char *inside;
         long n;
 
         snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
         n = syscall(SYS_readlinkat, AT_FDCWD, link, path, PATH_MAX - 1);
         if (n < 0)
-                return NULL;
+                return -errno;
         path[n] = '\0';
-        inside = path_inside(path);
-        for (size_t i = 0; inside && i < sizeof files_that_react / sizeof *files_that_react; i++) {
-                size_t length = strlen(files_that_react[i]);
-
-                if ((size_t)n > length && strcmp(path + n - length, files_that_react[i]) == 0)
-                        return inside;
-        }
-        return NULL;
+        if (length == 0 || strncmp(path, root, length) != 0 ||
+            strncmp(path + length, "/sys/", strlen("/sys/")) != 0)
+                return 0;
+        *ret = path + length;
+        return 1;
 }
 
 ssize_t write(int fd, const void *data, size_t size) {
         char path[PATH_MAX];
-        const char *file = fd > STDERR_FILENO && is_helper() ? file_of(fd, path) : NULL;
+        const char *file = NULL;
+        int r = fd > STDERR_FILENO && is_helper() ? file_of(fd, path, &file) : 0;
         int32_t answer;
         int connection;
 
-        if (!file)
+        if (r == 0)
                 return NEXT(write)(fd, data, size);
+        if (r < 0) {
+                errno = -r;
+                return -1;
+        }
         connection = kernel_ask('w', file, data, size, &answer);
         if (connection < 0)
                 return -1;

@@ -114,6 +114,8 @@ static char *fault_wrong(Rig *rig, const char *address) {
 
 static char *function_home_wrong(Rig *rig, const char *address) {
         const char *native = fake_kernel_native(rig->kernel, address);
+        g_autofree char *control = fake_kernel_attribute(rig->kernel, address, "power/control");
+        g_autofree char *d3cold = fake_kernel_attribute(rig->kernel, address, "d3cold_allowed");
 
         if (strcmp(fake_kernel_driver(rig->kernel, address), native) != 0)
                 return g_strdup_printf("%s is on '%s'", address,
@@ -121,6 +123,9 @@ static char *function_home_wrong(Rig *rig, const char *address) {
         if (*fake_kernel_override(rig->kernel, address))
                 return g_strdup_printf("%s has the override '%s'", address,
                                        fake_kernel_override(rig->kernel, address));
+        if (strcmp(control, "auto") != 0 || strcmp(d3cold, "1") != 0)
+                return g_strdup_printf("%s has power/control '%s' and d3cold_allowed '%s'", address,
+                                       control, d3cold);
         if (is_recorded(rig, address))
                 return g_strdup_printf("%s is still in the ledger", address);
         return NULL;
