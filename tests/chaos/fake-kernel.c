@@ -93,9 +93,29 @@ static void override_set(FakeKernel *kernel, Function *function, const char *nam
         file_make(kernel, path, line);
 }
 
+/* vfio-pci lets its devices sleep, and forbids it when it lets go of them
+ * (drivers/vfio/pci/vfio_pci_core.c); of the host drivers here snd_hda_intel lets them, too
+ * (sound/pci/hda/hda_intel.c), and the others say nothing. */
+static const char *control_at_home(const Function *function) {
+        return strcmp(function->native, "snd_hda_intel") == 0 ? "auto" : "on";
+}
+
+static void control_set(FakeKernel *kernel, const Function *function, const char *driver) {
+        g_autofree char *path = function_path(function, "power/control");
+        bool allows = strcmp(driver, VFIO_PCI) == 0 ||
+                      (*driver && strcmp(control_at_home(function), "auto") == 0);
+
+        if (allows)
+                file_make(kernel, path, "auto\n");
+        else if (strcmp(function->driver, VFIO_PCI) == 0)
+                file_make(kernel, path, "on\n");
+}
+
 static void driver_set(FakeKernel *kernel, Function *function, const char *driver) {
         g_autofree char *path = function_path(function, "driver");
         g_autofree char *target = g_strconcat("/sys/bus/pci/drivers/", driver, NULL);
+
+        control_set(kernel, function, driver);
 
         g_free(function->driver);
         function->driver = g_strdup(driver);
@@ -438,7 +458,7 @@ char **fake_kernel_environment(FakeKernel *kernel, const char *shim) {
 static void function_appear(FakeKernel *kernel, Function *function) {
         static const struct {
                 const char *attribute, *value;
-        } power[] = { { "d3cold_allowed", "1\n" }, { "power/control", "auto\n" } };
+        } power[] = { { "d3cold_allowed", "1\n" }, { "power/control", "on\n" } };
         g_autofree char *made = umockdev_testbed_add_device(
                 kernel->testbed, "pci", function->address, NULL, "class", function->class, "vendor",
                 "0x1234\n", "device", "0x1111\n", "subsystem_vendor", "0x1af4\n",
@@ -509,6 +529,10 @@ bool fake_kernel_is_there(FakeKernel *kernel, const char *address) {
 
 const char *fake_kernel_driver(FakeKernel *kernel, const char *address) {
         return function_find(kernel, address)->driver;
+}
+
+const char *fake_kernel_control_at_home(FakeKernel *kernel, const char *address) {
+        return control_at_home(function_find(kernel, address));
 }
 
 char *fake_kernel_attribute(FakeKernel *kernel, const char *address, const char *name) {

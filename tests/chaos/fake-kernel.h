@@ -41,6 +41,8 @@ bool fake_kernel_is_there(FakeKernel *kernel, const char *address);
 const char *fake_kernel_driver(FakeKernel *kernel, const char *address);
 /* Of one that only keeps its value, d3cold_allowed or power/control. The caller's. */
 char *fake_kernel_attribute(FakeKernel *kernel, const char *address, const char *name);
+/* What power/control is then; constant. */
+const char *fake_kernel_control_at_home(FakeKernel *kernel, const char *address);
 const char *fake_kernel_native(FakeKernel *kernel, const char *address);
 const char *fake_kernel_override(FakeKernel *kernel, const char *address);
 

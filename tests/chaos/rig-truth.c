@@ -5,6 +5,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* One to vfio-pci that is given up at its deadline, and one back. */
+#define HANDOVERS_USEC (12 * G_USEC_PER_SEC)
+
 typedef struct GpuView {
         char *state, *pending, *fault, *message, *driver, *machine;
 } GpuView;
@@ -87,6 +90,7 @@ static char *gpu_wrong(Rig *rig, const char *address, const char *taker) {
                                : NULL;
         if (!fake_kernel_is_there(rig->kernel, address))
                 return g_strdup_printf("%s is still told", address);
+        rig->moving = rig->moving || *view.pending;
         if (*view.pending)
                 return g_strdup_printf("%s is %s", address, view.pending);
         if (strcmp(view.driver, driver) != 0)
@@ -123,7 +127,8 @@ static char *function_home_wrong(Rig *rig, const char *address) {
         if (*fake_kernel_override(rig->kernel, address))
                 return g_strdup_printf("%s has the override '%s'", address,
                                        fake_kernel_override(rig->kernel, address));
-        if (strcmp(control, "auto") != 0 || strcmp(d3cold, "1") != 0)
+        if (strcmp(control, fake_kernel_control_at_home(rig->kernel, address)) != 0 ||
+            strcmp(d3cold, "1") != 0)
                 return g_strdup_printf("%s has power/control '%s' and d3cold_allowed '%s'", address,
                                        control, d3cold);
         if (is_recorded(rig, address))
@@ -278,12 +283,17 @@ static char *wrong(Rig *rig, RigExpectation expectation) {
 
 char *rig_settle(Rig *rig, RigExpectation expectation, unsigned seconds) {
         gint64 end = g_get_monotonic_time() + seconds * G_USEC_PER_SEC;
+        gint64 last = end + HANDOVERS_USEC;
 
         for (;;) {
-                char *why = wrong(rig, expectation);
+                char *why;
 
-                if (!why || g_get_monotonic_time() > end)
+                rig->moving = false;
+                why = wrong(rig, expectation);
+                if (!why || g_get_monotonic_time() > MIN(end, last))
                         return why;
+                if (rig->moving)
+                        end = g_get_monotonic_time() + seconds * G_USEC_PER_SEC;
                 g_free(why);
                 rig_run(rig, 5);
         }

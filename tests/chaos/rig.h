@@ -34,6 +34,8 @@ typedef struct Rig {
         virConnectPtr libvirt;
         GPtrArray *holds;   /* Hold */
         GPtrArray *journal; /* what the daemon has logged since it was booted */
+        bool moving;        /* a handover was under way at the last look */
+
         /* Takes each uevent of a function, to send it (fake_kernel_send()) when it wants; NULL =
          * all are sent at once. */
         void (*uevent)(void *userdata, const char *address, const char *action);
@@ -77,7 +79,8 @@ typedef enum RigExpectation {
 } RigExpectation;
 
 /* Waits until all is as expected, and D-Bus, sysfs, libvirt and the ledger agree. NULL, or what is
- * still not as it should be after @seconds; the caller frees it. */
+ * still not as it should be @seconds after a handover was last under way; the caller frees it. A
+ * handover has a clock of its own. */
 char *rig_settle(Rig *rig, RigExpectation expectation, unsigned seconds);
 
 /* One string property. The caller frees it; NULL when it cannot be had. */
