@@ -131,7 +131,7 @@ void function_probe_await(const char *address) {
         g_autofree char *cards = device_path(address, "sound");
         char driver[FUNCTION_NAME_BYTES];
 
-        if (strcmp(function_driver_read(address, driver), "snd_hda_intel") != 0)
+        if (function_driver_read(address, driver) < 0 || strcmp(driver, "snd_hda_intel") != 0)
                 return;
         for (unsigned i = 0; i < PROBE_TRIES && !g_file_test(cards, G_FILE_TEST_EXISTS); i++)
                 g_usleep(RETRY_USEC);

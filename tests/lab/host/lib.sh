@@ -226,7 +226,7 @@ refused_saying() {
     name=$(sed -n 's/.*error-name=\([^ ]*\).*/\1/p' <<< "$output" | tail -n 1)
     message=$(sed -n 's/^Call failed: //p' <<< "$output")
     # What is wrong, and then the remedy, which may end with a command.
-    if [[ $name == "org.feos.VM1.Error.$error" && $message == *.\ [A-Z]* && $message =~ $regex ]]; then
+    if [[ $name == "org.feos.VM1.Error.$error" && $message == *.\ ?* && $message =~ $regex ]]; then
         ok "$description: $error"
     else
         not_ok "$description: $error"
