@@ -21,8 +21,11 @@
 #define NAME_WAITS_USEC (20 * UINT64_C(1000000))
 
 typedef struct Daemon {
+        Config **config; /* main's own; replaced by a reload */
+        SystemHost *host;
         Manager *manager;
         Bus *bus;
+        bool ready;
         sd_event_source *post;
         uint64_t give_up; /* monotonic, usec */
 } Daemon;
@@ -30,11 +33,16 @@ typedef struct Daemon {
 static char *arg_config = NULL;
 static char *arg_state_dir = NULL;
 static char *arg_helper_dir = NULL;
+static gboolean arg_check_config = FALSE;
 static gboolean arg_version = FALSE;
 
 static const GOptionEntry entries[] = {
         { "config", 0, 0, G_OPTION_ARG_FILENAME, &arg_config,
-          "Read this file and its drop-ins (default: " SYSCONFDIR "/feos/vmd.conf)", "FILE" },
+          "Read this file and the drop-ins in FILE.d (default: " SYSCONFDIR "/feos/vmd.conf, and "
+          "vmd.conf.d beside it, in /run/feos and in " VENDORCONFDIR "/feos)",
+          "FILE" },
+        { "check-config", 0, 0, G_OPTION_ARG_NONE, &arg_check_config,
+          "Print the configuration in use, or what is wrong with it, and exit", NULL },
         { "state-dir", 0, 0, G_OPTION_ARG_FILENAME, &arg_state_dir,
           "Keep the ledger here (default: /run/feos-vmd)", "DIR" },
         { "helper-dir", 0, 0, G_OPTION_ARG_FILENAME, &arg_helper_dir,
@@ -61,6 +69,46 @@ static int parse_arguments(int *argc, char ***argv) {
         return 0;
 }
 
+/* As config_read(), of the files that the arguments say. */
+static int config_load(Config **ret, char **ret_why) {
+        g_autofree char *beside = arg_config ? g_strconcat(arg_config, ".d", NULL) : NULL;
+        const char *const given[] = { beside, NULL };
+        static const char *const usual[] = { SYSCONFDIR "/feos/vmd.conf.d", "/run/feos/vmd.conf.d",
+                                             VENDORCONFDIR "/feos/vmd.conf.d", NULL };
+
+        if (arg_config && !g_file_test(arg_config, G_FILE_TEST_EXISTS)) {
+                *ret_why = g_strdup_printf("%s: there is no such file", arg_config);
+                return -ENOENT;
+        }
+        return config_read(arg_config ?: SYSCONFDIR "/feos/vmd.conf", arg_config ? given : usual,
+                           ret, ret_why);
+}
+
+static void log_lines(const char *text) {
+        g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+
+        for (char **line = lines; *line; line++)
+                sd_journal_print(LOG_ERR, "%s", *line);
+}
+
+static HostConfig host_config(const Config *config) {
+        return (HostConfig){
+                .state_dir = arg_state_dir,
+                .helper_dir = arg_helper_dir ?: PKGLIBEXECDIR,
+                .handover_timeout_sec = config->handover_timeout_sec,
+                .image_directories = config->image_directories,
+                .block_devices = config->block_devices,
+        };
+}
+
+static BusConfig bus_config(const Config *config) {
+        return (BusConfig){
+                .version = VERSION,
+                .image_directories = (const char *const *)config->image_directories,
+                .pending_per_user = config->pending_per_user,
+        };
+}
+
 static uint64_t now_usec(sd_event *event) {
         uint64_t now = 0;
 
@@ -83,7 +131,51 @@ static int daemon_show(sd_event_source *source, void *userdata) {
                                  g_strerror(-r));
                 return sd_event_exit(sd_event_source_get_event(source), EXIT_FAILURE);
         }
+        daemon->ready = true;
         sd_notify(0, "READY=1");
+        return 0;
+}
+
+/* Takes a new configuration, but for what is fixed while the service runs. */
+static void daemon_take_config(Daemon *daemon, Config *config) {
+        const char *uri = (*daemon->config)->hypervisor_uri;
+        HostConfig for_host;
+        BusConfig for_bus;
+
+        if (!g_str_equal(config->hypervisor_uri, uri)) {
+                sd_journal_print(LOG_WARNING,
+                                 "[Hypervisor] URI=%s is taken when the service is started anew; "
+                                 "until then it is %s.",
+                                 config->hypervisor_uri, uri);
+                g_free(config->hypervisor_uri);
+                config->hypervisor_uri = g_strdup(uri);
+        }
+        config_free(*daemon->config);
+        *daemon->config = config;
+        for_host = host_config(config);
+        for_bus = bus_config(config);
+        system_host_configure(daemon->host, &for_host);
+        bus_configure(daemon->bus, &for_bus);
+}
+
+static int daemon_reload(sd_event_source *source, const struct signalfd_siginfo *signal,
+                         void *userdata) {
+        Daemon *daemon = userdata;
+        g_autofree char *why = NULL;
+        Config *config = NULL;
+
+        if (daemon->ready)
+                sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" G_GINT64_FORMAT,
+                           g_get_monotonic_time());
+        if (config_load(&config, &why) >= 0)
+                daemon_take_config(daemon, config);
+        else {
+                log_lines(why);
+                sd_journal_print(LOG_ERR, "The new configuration is wrong; the old one is kept.");
+        }
+        if (daemon->ready)
+                sd_notifyf(0, "READY=1\nSTATUS=%s",
+                           why ? "The configuration is wrong; an older one is in use." : "");
         return 0;
 }
 
@@ -92,44 +184,36 @@ static int daemon_wake(sd_event_source *source, uint64_t usec, void *userdata) {
         return 0;
 }
 
-static int daemon_run(sd_event *event, const Config *config) {
+static int daemon_run(sd_event *event, Config **config) {
         g_autoptr(SystemHost) host = NULL;
         g_autoptr(Libvirt) libvirt = NULL;
         g_autoptr(Manager) manager = NULL;
         g_autoptr(Bus) bus = NULL;
-        g_autoptr(sd_event_source) post = NULL, wake = NULL;
+        g_autoptr(sd_event_source) post = NULL, wake = NULL, reload = NULL;
+        HostConfig for_host = host_config(*config);
+        BusConfig for_bus = bus_config(*config);
         Daemon daemon;
         int r;
 
-        r = system_host_new(event,
-                            &(HostConfig){
-                                    .state_dir = arg_state_dir,
-                                    .helper_dir = arg_helper_dir ?: PKGLIBEXECDIR,
-                                    .handover_timeout_sec = config->handover_timeout_sec,
-                                    .image_directories = config->image_directories,
-                                    .block_devices = config->block_devices,
-                            },
-                            &host);
+        r = system_host_new(event, &for_host, &host);
         if (r < 0)
                 return r;
-        r = libvirt_new(event, config->hypervisor_uri, &libvirt);
+        r = libvirt_new(event, (*config)->hypervisor_uri, &libvirt);
         if (r < 0)
                 return r;
         manager = manager_new(system_host_seam(host), libvirt_seam(libvirt));
-        r = bus_new(event, manager,
-                    &(BusConfig){
-                            .version = VERSION,
-                            .image_directories = (const char *const *)config->image_directories,
-                            .pending_per_user = config->pending_per_user,
-                    },
-                    &bus);
+        r = bus_new(event, manager, &for_bus, &bus);
         if (r < 0)
                 return r;
 
-        daemon = (Daemon){ .manager = manager,
+        daemon = (Daemon){ .config = config,
+                           .host = host,
+                           .manager = manager,
                            .bus = bus,
                            .give_up = now_usec(event) + NAME_WAITS_USEC };
-        r = sd_event_add_post(event, &post, daemon_show, &daemon);
+        r = sd_event_add_signal(event, &reload, SIGHUP, daemon_reload, &daemon);
+        if (r >= 0)
+                r = sd_event_add_post(event, &post, daemon_show, &daemon);
         if (r >= 0)
                 r = sd_event_add_time(event, &wake, CLOCK_MONOTONIC, daemon.give_up, 0, daemon_wake,
                                       NULL);
@@ -152,6 +236,7 @@ static int daemon_prepare(sd_event **ret) {
         int r;
 
         sigemptyset(&signals);
+        sigaddset(&signals, SIGHUP);
         sigaddset(&signals, SIGTERM);
         sigaddset(&signals, SIGINT);
         sigaddset(&signals, SIGCHLD);
@@ -183,14 +268,21 @@ int main(int argc, char *argv[]) {
                 printf("feos-vmd %s\n", VERSION);
                 return EXIT_SUCCESS;
         }
-        if (config_read(arg_config ?: SYSCONFDIR "/feos/vmd.conf", &config, &why) < 0) {
-                sd_journal_print(LOG_ERR, "%s", why);
-                fprintf(stderr, "feos-vmd: %s\n", why);
+        if (config_load(&config, &why) < 0) {
+                if (!arg_check_config)
+                        log_lines(why);
+                fprintf(stderr, "%s\n", why);
                 return EXIT_FAILURE;
+        }
+        if (arg_check_config) {
+                g_autofree char *text = config_print(config);
+
+                fputs(text, stdout);
+                return EXIT_SUCCESS;
         }
         r = daemon_prepare(&event);
         if (r >= 0)
-                r = daemon_run(event, config);
+                r = daemon_run(event, &config);
         if (r < 0)
                 sd_journal_print(LOG_ERR, "The service could not run: %s", g_strerror(-r));
         /* A worker may hang in a call to libvirt, and libraries' exit handlers would pull the

@@ -94,6 +94,15 @@ int bus_new(sd_event *event, Manager *manager, const BusConfig *config, Bus **re
         return 0;
 }
 
+void bus_configure(Bus *bus, const BusConfig *config) {
+        authorizer_set_limit(bus->authorizer, config->pending_per_user);
+        if (g_strv_equal((const char *const *)bus->image_directories, config->image_directories))
+                return;
+        g_strfreev(bus->image_directories);
+        bus->image_directories = g_strdupv((char **)config->image_directories);
+        observe_image_directories(bus);
+}
+
 int bus_take_name(Bus *bus) {
         int r = sd_bus_request_name(bus->sd, BUS_NAME, 0);
 

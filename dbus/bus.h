@@ -19,6 +19,10 @@ typedef struct BusConfig {
  * connection ends the loop of @event with EXIT_FAILURE. 0 or a negative errno. */
 int bus_new(sd_event *event, Manager *manager, const BusConfig *config, Bus **ret);
 
+/* Takes what of @config can change while the service is on the bus: its image directories, of which
+ * callers are told, and the limit of one user. */
+void bus_configure(Bus *bus, const BusConfig *config);
+
 /* Takes the name org.feos.VM1: last, when everything that callers may see is there. Waits for the
  * bus. 0, -EEXIST when another process has it, or another negative errno. */
 int bus_take_name(Bus *bus);

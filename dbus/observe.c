@@ -192,6 +192,12 @@ static void on_service_changed(void *userdata) {
              VM1_PATH);
 }
 
+void observe_image_directories(Bus *bus) {
+        warn(sd_bus_emit_properties_changed(bus->sd, VM1_PATH, VM1_INTERFACE, "ImageDirectories",
+                                            NULL),
+             VM1_PATH);
+}
+
 const Observer bus_observer = {
         .gpu_added = on_gpu_added,
         .gpu_removed = on_gpu_removed,

@@ -262,7 +262,7 @@ const sd_bus_vtable vm1_vtable[] = {
         SD_BUS_PROPERTY("IOMMUEnabled", "b", get_iommu_enabled, 0,
                         SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_PROPERTY("ImageDirectories", "as", get_image_directories, 0,
-                        SD_BUS_VTABLE_PROPERTY_CONST),
+                        SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
         SD_BUS_METHOD_WITH_ARGS("Create", SD_BUS_ARGS("s", name, "as", gpus, "a{sv}", options),
                                 SD_BUS_RESULT("o", machine), method_create,
                                 SD_BUS_VTABLE_UNPRIVILEGED),

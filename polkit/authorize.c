@@ -363,12 +363,16 @@ static int on_sweep(sd_event_source *source, void *userdata) {
         return 0;
 }
 
+void authorizer_set_limit(Authorizer *self, unsigned pending_per_user) {
+        self->pending_per_user = pending_per_user ?: PENDING_PER_USER_DEFAULT;
+}
+
 Authorizer *authorizer_new(sd_bus *bus, const AuthorizerConfig *config) {
         Authorizer *self = g_new0(Authorizer, 1);
         int r;
 
         self->bus = sd_bus_ref(bus);
-        self->pending_per_user = config->pending_per_user ?: PENDING_PER_USER_DEFAULT;
+        authorizer_set_limit(self, config->pending_per_user);
         self->timeout_usec = config->timeout_usec;
         self->queries = g_hash_table_new_full(NULL, NULL, NULL, (GDestroyNotify)query_free);
         self->counts = g_hash_table_new(NULL, NULL);

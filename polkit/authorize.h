@@ -28,6 +28,9 @@ typedef struct AuthorizeDetails {
  * to the bus. NULL when the event loop takes no more sources. */
 Authorizer *authorizer_new(sd_bus *bus, const AuthorizerConfig *config);
 
+/* How many requests one user may have under way from now on; 0 = 16. Those that are go on. */
+void authorizer_set_limit(Authorizer *self, unsigned pending_per_user);
+
 /* Withdraws what polkit is still asked; the callers concerned get no answer from here. */
 void authorizer_free(Authorizer *self);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Authorizer, authorizer_free)

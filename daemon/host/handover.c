@@ -54,7 +54,8 @@ typedef struct Handover {
         bool lost;
         bool let_loose; /* "go" was sent */
         bool overdue;
-        bool held; /* an earlier helper's clock is running, not its own */
+        bool held;            /* an earlier helper's clock is running, not its own */
+        unsigned timeout_sec; /* as it was when this one began */
 } Handover;
 
 static void handover_free(Handover *handover) {
@@ -78,9 +79,13 @@ Handovers *handovers_new(sd_event *event, const char *program, const char *state
         handovers->event = sd_event_ref(event);
         handovers->program = g_strdup(program);
         handovers->state_dir = g_strdup(state_dir);
-        handovers->timeout_sec = MAX(timeout_sec, 1u);
         handovers->running = g_ptr_array_new_with_free_func((GDestroyNotify)handover_free);
+        handovers_set_timeout(handovers, timeout_sec);
         return handovers;
+}
+
+void handovers_set_timeout(Handovers *handovers, unsigned timeout_sec) {
+        handovers->timeout_sec = MAX(timeout_sec, 1u);
 }
 
 void handovers_free(Handovers *handovers) {
@@ -185,7 +190,7 @@ static void held_take(Handover *handover, const char *text) {
                 return;
         handover->held = true;
         step_take(handover, rest, since);
-        left = began + handover->all->timeout_sec * (int64_t)G_USEC_PER_SEC -
+        left = began + handover->timeout_sec * (int64_t)G_USEC_PER_SEC -
                (now.tv_sec * (int64_t)G_USEC_PER_SEC + now.tv_nsec / 1000);
         helper_set_deadline(handover->helper, (uint64_t)MAX(left, 0));
 }
@@ -205,7 +210,7 @@ static void permission_decide(Handover *handover) {
         /* The earlier helper is gone; its successor has all the time that there is. */
         if (handover->held)
                 helper_set_deadline(handover->helper,
-                                    handover->all->timeout_sec * (uint64_t)G_USEC_PER_SEC);
+                                    handover->timeout_sec * (uint64_t)G_USEC_PER_SEC);
 
         if (handover->direction == HANDOVER_TO_VFIO) {
                 if (handover->overdue)
@@ -270,7 +275,7 @@ static char *failure_print(const Handover *handover, int status) {
                 return g_strdup(handover->message);
         if (handover->overdue)
                 return g_strdup_printf("%s within %u seconds; the handover was given up.",
-                                       handover->step, handover->all->timeout_sec);
+                                       handover->step, handover->timeout_sec);
         if (status < 0)
                 return g_strdup_printf("The handover was ended by signal %d. %s until then.",
                                        -status, handover->step);
@@ -369,6 +374,7 @@ int handovers_start(Handovers *handovers, HandoverDirection direction, const Car
         handover = g_new0(Handover, 1);
         handover->all = handovers;
         handover->direction = direction;
+        handover->timeout_sec = handovers->timeout_sec;
         handover->record = card_record_copy(record);
         handover->origins = g_array_new(FALSE, TRUE, sizeof(FunctionOrigin));
         handover->step = g_strdup_printf("An earlier handover of %s has not ended",
@@ -376,7 +382,7 @@ int handovers_start(Handovers *handovers, HandoverDirection direction, const Car
         handover->since = g_get_real_time() / G_USEC_PER_SEC;
 
         arguments = arguments_make(handovers, direction, record);
-        r = helper_start(handovers->event, arguments, handovers->timeout_sec, &helper_events,
+        r = helper_start(handovers->event, arguments, handover->timeout_sec, &helper_events,
                          handover, &handover->helper);
         if (r < 0)
                 return r;

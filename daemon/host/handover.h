@@ -13,6 +13,9 @@ typedef struct Handovers Handovers;
 Handovers *handovers_new(sd_event *event, const char *program, const char *state_dir,
                          unsigned timeout_sec);
 
+/* The deadline, in seconds, of those that begin from now on. */
+void handovers_set_timeout(Handovers *handovers, unsigned timeout_sec);
+
 /* Forgets the handovers; helpers that still run are left alone. Those that wait for their
  * permission then end without having touched anything. */
 void handovers_free(Handovers *handovers);

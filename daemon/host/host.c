@@ -157,6 +157,11 @@ int system_host_new(sd_event *event, const HostConfig *config, SystemHost **ret)
         return 0;
 }
 
+void system_host_configure(SystemHost *host, const HostConfig *config) {
+        handovers_set_timeout(host->handovers, config->handover_timeout_sec);
+        surveys_allow(host->surveys, config->image_directories, config->block_devices);
+}
+
 void system_host_free(SystemHost *host) {
         if (!host)
                 return;

@@ -22,6 +22,10 @@ typedef struct HostConfig {
  * be blocked, and watches nothing yet. */
 int system_host_new(sd_event *event, const HostConfig *config, SystemHost **ret);
 
+/* Takes what of @config can change while the host lives: all but the folders of state and helpers.
+ * What is under way ends as it began. */
+void system_host_configure(SystemHost *host, const HostConfig *config);
+
 /* Helpers that are moving a card are left to finish it. Nobody is told anything any more. */
 void system_host_free(SystemHost *host);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SystemHost, system_host_free)

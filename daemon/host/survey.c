@@ -63,10 +63,16 @@ Surveys *surveys_new(sd_event *event, const char *program, char *const *director
 
         surveys->event = sd_event_ref(event);
         surveys->program = g_strdup(program);
-        surveys->directories = g_strdupv((char **)directories);
-        surveys->block_devices = g_strdupv((char **)block_devices);
+        surveys_allow(surveys, directories, block_devices);
         surveys->running = g_ptr_array_new_with_free_func((GDestroyNotify)survey_free);
         return surveys;
+}
+
+void surveys_allow(Surveys *surveys, char *const *directories, char *const *block_devices) {
+        g_strfreev(surveys->directories);
+        g_strfreev(surveys->block_devices);
+        surveys->directories = g_strdupv((char **)directories);
+        surveys->block_devices = g_strdupv((char **)block_devices);
 }
 
 void surveys_free(Surveys *surveys) {

@@ -13,6 +13,9 @@ typedef struct Surveys Surveys;
 Surveys *surveys_new(sd_event *event, const char *program, char *const *directories,
                      char *const *block_devices);
 
+/* Where images may lie from now on; copied. */
+void surveys_allow(Surveys *surveys, char *const *directories, char *const *block_devices);
+
 /* Ends the surveys under way without telling anybody. */
 void surveys_free(Surveys *surveys);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Surveys, surveys_free)
