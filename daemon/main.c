@@ -30,6 +30,10 @@ typedef struct Daemon {
         uint64_t give_up; /* monotonic, usec */
 } Daemon;
 
+/* What systemd calls a configuration that is wrong (systemd.exec(7)): trying again cures nothing.
+ */
+#define EXIT_CONFIG 78
+
 static char *arg_config = NULL;
 static char *arg_state_dir = NULL;
 static char *arg_helper_dir = NULL;
@@ -98,6 +102,7 @@ static HostConfig host_config(const Config *config) {
                 .handover_timeout_sec = config->handover_timeout_sec,
                 .image_directories = config->image_directories,
                 .block_devices = config->block_devices,
+                .kept_gpus = config->kept_gpus,
         };
 }
 
@@ -272,7 +277,7 @@ int main(int argc, char *argv[]) {
                 if (!arg_check_config)
                         log_lines(why);
                 fprintf(stderr, "%s\n", why);
-                return EXIT_FAILURE;
+                return arg_check_config ? EXIT_FAILURE : EXIT_CONFIG;
         }
         if (arg_check_config) {
                 g_autofree char *text = config_print(config);

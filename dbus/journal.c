@@ -154,3 +154,15 @@ void journal_autostart_failed(const char *name, const Refusal *refusal) {
         entry_add(entry, "FEOS_ERROR=%s", refusal_code_to_string(refusal->code));
         entry_send(entry);
 }
+
+void journal_keep_failed(PciAddress gpu, const Refusal *refusal) {
+        g_autoptr(GPtrArray) entry = entry_new(JOURNAL_KEEP_FAILED_ID, LOG_WARNING);
+        char shown[PCI_ADDRESS_BUFFER];
+
+        pci_address_print(gpu, shown);
+        entry_add(entry, "MESSAGE=GPU %s could not be kept for machines: %s %s", shown,
+                  refusal->message, refusal->remedy);
+        entry_add(entry, "FEOS_GPU=%s", shown);
+        entry_add(entry, "FEOS_ERROR=%s", refusal_code_to_string(refusal->code));
+        entry_send(entry);
+}

@@ -14,6 +14,7 @@
 #define JOURNAL_AUTOSTART_FAILED_ID  "138804e4cde946b88bfb23720161760d"
 #define JOURNAL_GPU_DRIFT_ID         "087c226db6ec19fd5e16179e7d689223"
 #define JOURNAL_MACHINE_LOST_GPU_ID  "42325a5f7b70e6023a97730ed7348cd1"
+#define JOURNAL_KEEP_FAILED_ID       "6a9c6e570add47a09a118945b08b13ae"
 
 void journal_gpu_state(const Gpu *gpu, GpuState old, const char *reason);
 
@@ -26,3 +27,6 @@ void journal_gpu_drift(const Gpu *gpu, const GpuDrift *drift);
 void journal_machine_state(const Machine *machine, MachineState old, const char *reason);
 void journal_machine_lost_gpu(const Machine *machine, PciAddress gpu);
 void journal_autostart_failed(const char *name, const Refusal *refusal);
+
+/* A card that is kept for machines could not be taken. */
+void journal_keep_failed(PciAddress gpu, const Refusal *refusal);

@@ -184,6 +184,10 @@ static void on_autostart_failed(void *userdata, const char *name, const Refusal 
         journal_autostart_failed(name, refusal);
 }
 
+static void on_keep_failed(void *userdata, PciAddress gpu, const Refusal *refusal) {
+        journal_keep_failed(gpu, refusal);
+}
+
 static void on_service_changed(void *userdata) {
         Bus *bus = userdata;
 
@@ -210,5 +214,6 @@ const Observer bus_observer = {
         .machine_state_changed = on_machine_state_changed,
         .machine_lost_gpu = on_machine_lost_gpu,
         .autostart_failed = on_autostart_failed,
+        .keep_failed = on_keep_failed,
         .service_changed = on_service_changed,
 };

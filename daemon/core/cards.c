@@ -185,6 +185,7 @@ void manager_settle(Manager *manager) {
                 return;
         for (guint i = 0; i < manager->gpus->len; i++)
                 gpu_settle(manager, g_ptr_array_index(manager->gpus, i), false);
+        manager_keep_gpus(manager);
 }
 
 /* --- what the host tells --- */
@@ -329,6 +330,7 @@ static void card_moved(void *userdata, PciAddress card, HandoverOutcome outcome,
          * again. */
         if (gpu)
                 gpu_settle(manager, gpu, was_stuck && outcome != HANDOVER_OVERDUE);
+        manager_keep_gpus(manager);
         manager_continue_deletes(manager);
 }
 
@@ -394,6 +396,7 @@ static void device_changed(void *userdata, PciAddress address) {
         if (manager_has_looked(manager))
                 gpu_settle(manager, gpu,
                            driver_changed && gpu->view.fault == GPU_FAULT_HANDOVER_FAILED);
+        manager_keep_gpus(manager);
         if (driver_changed)
                 manager->host.ops->read_link(manager->host.self, address);
 }

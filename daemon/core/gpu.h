@@ -40,6 +40,7 @@ typedef struct Gpu {
         CardRecord *record; /* what to do with the card in the end; NULL = nothing, it is where it
                              * belongs */
         bool recorded;      /* the ledger has the record */
+        bool kept;          /* facts->kept was seen to */
         Launch *launch;     /* weak: the launch that has reserved it */
         Launch *awaited_by; /* weak: the launch that waits for the helper at this card */
 

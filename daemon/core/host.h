@@ -41,6 +41,7 @@ typedef struct DeviceFacts {
                              * or: */
         char *boot_framebuffer; /* the firmware's framebuffer lies in one of its BARs: its name in
                                  * /proc/iomem; "" = none */
+        bool kept;              /* the administrator wants it on vfio-pci ahead of any machine */
         char *vendor_name;      /* from udev's hardware database; "" when unknown */
         char *model_name;
         GArray *bar_sizes; /* uint64_t, bytes, BAR 0 to 5; 0 = not there */

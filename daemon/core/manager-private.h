@@ -1,7 +1,7 @@
 /* The manager's inside, shared by the files that together are the manager: manager.c (callers),
- * gpus.c (GPUs), cards.c (moving them), drift.c (when somebody else does), domains.c (machines),
- * tenancy.c (who has which card), launcher.c (launches), intake.c (what a check needs). Nobody else
- * includes this. */
+ * gpus.c (GPUs), cards.c (moving them), drift.c (when somebody else does), keep.c (keeping some for
+ * machines), domains.c (machines), tenancy.c (who has which card), launcher.c (launches), intake.c
+ * (what a check needs). Nobody else includes this. */
 #pragma once
 
 #include "core/check.h"
@@ -74,6 +74,7 @@ struct Manager {
         GPtrArray *orphans;       /* CardRecord, owned: of cards not (yet) seen */
         uint64_t instances;       /* GPUs seen so far */
         bool begun;               /* the host has listed its GPUs once */
+        unsigned keeping;         /* cards on their way to being kept for machines */
         bool autostarted;         /* what is to start with the host has been seen to */
         bool domains_known;       /* libvirt has listed its domains since it was connected */
 };
@@ -160,6 +161,11 @@ bool gpu_owes_return(const Gpu *gpu, const char *uuid);
 /* Whether every function of the card is on vfio-pci, or any. */
 bool gpu_wholly_on_vfio(const Gpu *gpu);
 bool gpu_partly_on_vfio(const Gpu *gpu);
+
+/* --- keep.c --- */
+
+/* Begins to take to vfio-pci what is kept for machines and was not seen to yet. */
+void manager_keep_gpus(Manager *manager);
 
 /* --- domains.c --- */
 

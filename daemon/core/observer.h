@@ -28,6 +28,9 @@ typedef struct Observer {
          * changed. */
         void (*autostart_failed)(void *userdata, const char *name, const Refusal *refusal);
 
+        /* A card that is kept for machines could not be taken to vfio-pci. */
+        void (*keep_failed)(void *userdata, PciAddress gpu, const Refusal *refusal);
+
         /* One of the service's own properties (Hypervisor..., IOMMUEnabled) has changed. */
         void (*service_changed)(void *userdata);
 } Observer;

@@ -2,6 +2,7 @@
  * of its own: each operation is another file's. */
 #include "host/host.h"
 
+#include "gpu-policy.h"
 #include "handover.h"
 #include "host-facts.h"
 #include "ledger.h"
@@ -14,6 +15,7 @@
 #include <systemd/sd-journal.h>
 
 #define STATE_DIR "/run/feos-vmd"
+#define UDEV_DATA "/run/udev/data"
 
 struct SystemHost {
         const HostEvents *events; /* weak; NULL before the beginning */
@@ -24,6 +26,7 @@ struct SystemHost {
         Ledger *ledger;
         Surveys *surveys;
         ProcessWatches *watches;
+        GpuPolicy *policy;
         char *state_dir;
 };
 
@@ -53,6 +56,7 @@ static int host_look(void *self, PciAddress address, DeviceFacts **ret) {
         g_free(facts->model_name);
         device_monitor_names(host->monitor, &facts->function, &facts->vendor_name,
                              &facts->model_name);
+        facts->kept = gpu_policy_keeps(host->policy, address);
         *ret = facts;
         return 0;
 }
@@ -152,6 +156,8 @@ int system_host_new(sd_event *event, const HostConfig *config, SystemHost **ret)
         host->surveys =
                 surveys_new(event, survey, config->image_directories, config->block_devices);
         host->watches = process_watches_new(event);
+        host->policy = gpu_policy_new(UDEV_DATA);
+        gpu_policy_set(host->policy, config->kept_gpus);
         host->state_dir = g_strdup(state_dir);
         *ret = g_steal_pointer(&host);
         return 0;
@@ -160,12 +166,17 @@ int system_host_new(sd_event *event, const HostConfig *config, SystemHost **ret)
 void system_host_configure(SystemHost *host, const HostConfig *config) {
         handovers_set_timeout(host->handovers, config->handover_timeout_sec);
         surveys_allow(host->surveys, config->image_directories, config->block_devices);
+        gpu_policy_set(host->policy, config->kept_gpus);
+        /* One that fails tries again by itself. */
+        if (host->events)
+                (void)device_monitor_list(host->monitor);
 }
 
 void system_host_free(SystemHost *host) {
         if (!host)
                 return;
 
+        gpu_policy_free(host->policy);
         process_watches_free(host->watches);
         surveys_free(host->surveys);
         handovers_free(host->handovers);

@@ -16,6 +16,7 @@ typedef struct HostConfig {
         unsigned handover_timeout_sec;
         char **image_directories; /* where images may lie, absolute; NULL for none */
         char **block_devices;     /* absolute paths or globs; NULL for none */
+        const GArray *kept_gpus;  /* PciAddress: kept for machines; NULL for none */
 } HostConfig;
 
 /* 0 and a new host, the caller's (system_host_free()), or a negative errno. It needs no signal to
@@ -23,7 +24,7 @@ typedef struct HostConfig {
 int system_host_new(sd_event *event, const HostConfig *config, SystemHost **ret);
 
 /* Takes what of @config can change while the host lives: all but the folders of state and helpers.
- * What is under way ends as it began. */
+ * What is under way ends as it began. Every GPU is then told of, as if events had been lost. */
 void system_host_configure(SystemHost *host, const HostConfig *config);
 
 /* Helpers that are moving a card are left to finish it. Nobody is told anything any more. */

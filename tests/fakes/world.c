@@ -163,6 +163,7 @@ static int world_look(void *self, PciAddress address, DeviceFacts **ret) {
         facts->function = function->facts;
         facts->iommu_group = function->group;
         facts->boot_display = function->boot_display;
+        facts->kept = function->kept;
         for (guint i = 0; i < world->functions->len; i++) {
                 const WorldFunction *other = g_ptr_array_index(world->functions, i);
 

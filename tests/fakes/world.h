@@ -10,6 +10,7 @@ typedef struct WorldFunction {
         PciFunction facts;
         int group;
         bool boot_display;
+        bool kept;
         char native_driver[64]; /* what drivers_probe gives it without an override */
         char driver_override[64];
         FunctionPower power; /* "1" and "auto" at first; "" = it has no such attribute */

@@ -212,6 +212,19 @@ static void test_journal_of_autostart(void **state) {
         assert_field("FEOS_ERROR=GPUInUse");
 }
 
+static void test_journal_of_keeping(void **state) {
+        g_autoptr(Refusal) refusal = refusal_new(REFUSAL_GPU_BUSY, "/dev/dri/card0", "Stop it.",
+                                                 "Process 1 has it open.");
+
+        journal_keep_failed((PciAddress){ .bus = 1 }, refusal);
+        assert_field("PRIORITY=4");
+        assert_field(
+                "MESSAGE=GPU 0000:01:00.0 could not be kept for machines: Process 1 has it open. "
+                "Stop it.");
+        assert_field("FEOS_GPU=0000:01:00.0");
+        assert_field("FEOS_ERROR=GPUBusy");
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_gpu_paths),
@@ -225,6 +238,7 @@ int main(void) {
                 cmocka_unit_test(test_journal_of_fault),
                 cmocka_unit_test(test_journal_of_crash),
                 cmocka_unit_test(test_journal_of_autostart),
+                cmocka_unit_test(test_journal_of_keeping),
         };
 
         return cmocka_run_group_tests(tests, journal_entry_setup, journal_entry_teardown);

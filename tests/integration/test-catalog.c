@@ -126,6 +126,8 @@ static void test_fields(void **state) {
         check_fields(JOURNAL_MACHINE_LOST_GPU_ID);
         journal_autostart_failed("vm-1", refusal);
         check_fields(JOURNAL_AUTOSTART_FAILED_ID);
+        journal_keep_failed(gpu->address, refusal);
+        check_fields(JOURNAL_KEEP_FAILED_ID);
 }
 
 /* Every fault that there is has its advice. */

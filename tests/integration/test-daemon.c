@@ -229,18 +229,21 @@ static int run(const Running *running, const char *option, char **ret_output, ch
 }
 
 static void with_a_wrong_file_the_service_does_not_start(void **state) {
-        static const char *const options[] = { NULL, "--check-config" };
+        static const struct {
+                const char *option;
+                int status;
+        } cases[] = { { NULL, 78 }, { "--check-config", 1 } };
         Running *running = *state;
 
         configure(running, "[Images]\nDirectories=b\n[Limits]\nPendingPerUser=3\nPending=1\n");
-        for (size_t i = 0; i < G_N_ELEMENTS(options); i++) {
+        for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
                 g_autofree char *output = NULL, *errors = NULL;
                 g_autofree char *expected = g_strdup_printf(
                         "%s:2: [Images] Directories=b: expected is absolute paths, separated by "
                         "spaces\n%s:5: [Limits] Pending=: there is no such key in this section\n",
                         running->conf, running->conf);
 
-                assert_int_equal(run(running, options[i], &output, &errors), 1);
+                assert_int_equal(run(running, cases[i].option, &output, &errors), cases[i].status);
                 assert_string_equal(errors, expected);
                 assert_string_equal(output, "");
         }

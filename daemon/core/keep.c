@@ -1,0 +1,49 @@
+/* Cards that the administrator keeps for machines. Each is taken to vfio-pci once, when it is first
+ * seen at the host, by a Bind like any caller's, with the same checks. What stands in the way is
+ * told and not tried again: a card that somebody uses is not taken from them later, unawares; and
+ * one that was given back by Release stays there. */
+#include "core/manager-private.h"
+
+typedef struct Keep {
+        Manager *manager; /* weak */
+        PciAddress gpu;
+} Keep;
+
+static void keep_ended(void *userdata, const Refusal *refusal) {
+        g_autofree Keep *keep = userdata;
+        Manager *manager = keep->manager;
+
+        manager->keeping--;
+        if (refusal && manager->observer.keep_failed)
+                manager->observer.keep_failed(manager->observer_data, keep->gpu, refusal);
+        manager_autostart(manager);
+}
+
+/* Whether nothing else is to be done with it first. */
+static bool gpu_is_at_rest(const Gpu *gpu) {
+        return gpu->view.pending == GPU_PENDING_NONE && gpu->view.fault == GPU_FAULT_NONE &&
+               gpu->view.state != GPU_ATTACHED && !gpu->launch &&
+               !(gpu->record && gpu->record->return_to_host);
+}
+
+void manager_keep_gpus(Manager *manager) {
+        /* Until libvirt has told, any card could be a running machine's. */
+        if (!manager->begun || !manager->domains_known)
+                return;
+        for (guint i = 0; i < manager->gpus->len; i++) {
+                Gpu *gpu = g_ptr_array_index(manager->gpus, i);
+                Keep *keep;
+
+                if (!gpu->facts->kept)
+                        gpu->kept = false;
+                if (!gpu->facts->kept || gpu->kept || !gpu_is_at_rest(gpu))
+                        continue;
+                gpu->kept = true;
+                if (gpu_wholly_on_vfio(gpu))
+                        continue;
+                manager->keeping++;
+                keep = g_new(Keep, 1);
+                *keep = (Keep){ manager, gpu->address };
+                manager_bind_gpu(manager, keep->gpu, keep_ended, keep);
+        }
+}
