@@ -198,7 +198,7 @@ static void autostart_ended(void *userdata, const Refusal *refusal) {
 void manager_autostart(Manager *manager) {
         /* A card that is on its way to being kept could not be a machine's now. */
         if (manager->autostarted || !manager->begun || !manager->domains_known ||
-            manager->keeping > 0)
+            manager->keeps->len > 0)
                 return;
         manager->autostarted = true;
         /* A daemon that is only restarted starts nothing that its administrator has stopped. */

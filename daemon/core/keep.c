@@ -10,12 +10,12 @@ typedef struct Keep {
 } Keep;
 
 static void keep_ended(void *userdata, const Refusal *refusal) {
-        g_autofree Keep *keep = userdata;
+        Keep *keep = userdata;
         Manager *manager = keep->manager;
 
-        manager->keeping--;
         if (refusal && manager->observer.keep_failed)
                 manager->observer.keep_failed(manager->observer_data, keep->gpu, refusal);
+        g_ptr_array_remove(manager->keeps, keep);
         manager_autostart(manager);
 }
 
@@ -41,9 +41,9 @@ void manager_keep_gpus(Manager *manager) {
                 gpu->kept = true;
                 if (gpu_wholly_on_vfio(gpu))
                         continue;
-                manager->keeping++;
                 keep = g_new(Keep, 1);
                 *keep = (Keep){ manager, gpu->address };
+                g_ptr_array_add(manager->keeps, keep);
                 manager_bind_gpu(manager, keep->gpu, keep_ended, keep);
         }
 }

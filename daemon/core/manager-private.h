@@ -74,7 +74,7 @@ struct Manager {
         GPtrArray *orphans;       /* CardRecord, owned: of cards not (yet) seen */
         uint64_t instances;       /* GPUs seen so far */
         bool begun;               /* the host has listed its GPUs once */
-        unsigned keeping;         /* cards on their way to being kept for machines */
+        GPtrArray *keeps;         /* Keep, owned: kept cards on their way to vfio-pci */
         bool autostarted;         /* what is to start with the host has been seen to */
         bool domains_known;       /* libvirt has listed its domains since it was connected */
 };

@@ -21,6 +21,7 @@ Manager *manager_new(Host host, Hypervisor hypervisor) {
         manager->deletes = g_ptr_array_new_with_free_func((GDestroyNotify)call_free);
         manager->machine_calls = g_ptr_array_new_with_free_func((GDestroyNotify)call_free);
         manager->attaches = g_ptr_array_new_with_free_func((GDestroyNotify)attach_free);
+        manager->keeps = g_ptr_array_new_with_free_func(g_free);
         manager->orphans = g_ptr_array_new_with_free_func((GDestroyNotify)card_record_free);
         return manager;
 }
@@ -36,6 +37,7 @@ void manager_free(Manager *manager) {
         g_ptr_array_unref(manager->attaches);
         g_ptr_array_unref(manager->machines);
         g_ptr_array_unref(manager->gpus);
+        g_ptr_array_unref(manager->keeps);
         g_ptr_array_unref(manager->orphans);
         g_ptr_array_unref(manager->undefines);
         g_hash_table_unref(manager->condemned);
