@@ -29,7 +29,7 @@ caller_alone() {
 denied() {
     local name=$1 description=$2
     shift 2
-    said=$("$@") && not_ok "$description: is refused" && return
+    said=$("$@" 2>&1) && not_ok "$description: is refused" && return
     check "$description: $name" grep -q "error-name=org.freedesktop.DBus.Error.$name" <<< "$said"
 }
 asked="asked org.feos.vm1.gpu: Authentication is required to take the GPU $GPU_THIRD from the host"
@@ -58,8 +58,10 @@ cat > $rules << END
 polkit.addRule(function(action, subject) {
     if (action.id.indexOf("org.feos.vm1.") != 0)
         return polkit.Result.NOT_HANDLED;
-    polkit.log("seen " + action.id + " " + subject.user + " verb=" + action.lookup("verb") +
-        " gpus=" + action.lookup("gpus") + " machine=" + action.lookup("machine"));
+    // polkitd says nothing of its rules' own log when it runs as a service.
+    polkit.spawn(["logger", "-t", "lab-rule", action.id + " " + subject.user +
+        " verb=" + action.lookup("verb") + " gpus=" + action.lookup("gpus") +
+        " machine=" + action.lookup("machine")]);
     if (action.id == "org.feos.vm1.gpu" && subject.user == "caller" &&
         action.lookup("gpus") == "$GPU_THIRD" && action.lookup("verb") == "Bind")
         return polkit.Result.YES;
@@ -72,10 +74,10 @@ denied InteractiveAuthorizationRequired "and nothing but that" caller_alone "$GP
 denied InteractiveAuthorizationRequired "nor a machine" as_caller busctl --timeout=60 \
     --allow-interactive-authorization=no call org.feos.VM1 /org/feos/VM1 org.feos.VM1 Create \
     'sasa{sv}' box 2 "$GPU_VIRTIO" "$GPU_AUDIO" 0
-wait_until "the rule has seen the details" 10 journalctl -q -b -u polkit --grep \
-    "seen org.feos.vm1.gpu caller verb=Release gpus=$GPU_THIRD machine=(undefined)?$"
-check "those of a machine sorted" journalctl -q -b -u polkit --grep \
-    "seen org.feos.vm1.create caller verb=Create gpus=$GPU_AUDIO,$GPU_VIRTIO machine=box"
+wait_until "the rule has seen the details" 10 journalctl -q -b -t lab-rule --grep \
+    "org.feos.vm1.gpu caller verb=Release gpus=$GPU_THIRD machine=(undefined)?$"
+check "those of a machine sorted" journalctl -q -b -t lab-rule --grep \
+    "org.feos.vm1.create caller verb=Create gpus=$GPU_AUDIO,$GPU_VIRTIO machine=box"
 check "the machine was not made" machine_is_gone box
 
 # --- Without polkit ---
