@@ -819,12 +819,17 @@ static void world_get_xml(void *self, const char *uuid, HypervisorXML done, void
 
 static void world_open_console(void *self, const char *uuid, const char *terminal, uid_t owner,
                                HypervisorConsole done, void *userdata) {
+        World *world = self;
         int ends[2];
 
-        /* A console that says hello and hangs up. */
-        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+        /* A console that says hello and, unless it is held, hangs up. */
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends),
+                         0);
         assert_int_equal(write(ends[1], "hello", 5), 5);
-        close(ends[1]);
+        if (world->hold_console && world->guest < 0)
+                world->guest = ends[1];
+        else
+                close(ends[1]);
         done(userdata, ends[0], NULL);
 }
 
@@ -994,6 +999,7 @@ World *world_new(void) {
         world->host_facts = (HostFacts){ true, true, 16, 65536 };
         world->connected = true;
         world->kvm = true;
+        world->guest = -1;
         world->next_pid = 1000;
         g_queue_init(&world->todo);
         return world;
@@ -1014,6 +1020,8 @@ void world_free(World *world) {
         g_hash_table_unref(world->images);
         g_hash_table_unref(world->netdevs);
         g_ptr_array_unref(world->networks);
+        if (world->guest >= 0)
+                close(world->guest);
         g_free(world);
 }
 

@@ -69,6 +69,8 @@ typedef struct World {
         GHashTable *netdevs; /* name -> NetdevKind as pointer */
         GPtrArray *networks; /* char *, NULL-terminated: the active libvirt networks */
         bool booted_before;  /* somebody has asked since the host was booted */
+        bool hold_console;   /* a console does not hang up; guest is its other end */
+        int guest;           /* -1 = none */
         GHashTable *images;  /* path -> ImageVerdict as pointer; unknown ones are not found */
 
         unsigned handovers_begun;
