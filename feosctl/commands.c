@@ -115,7 +115,7 @@ char *commands_format(void) {
                         g_string_append_printf(text, "\n%s\n", command->group);
                 group = command->group;
                 usage = g_strdup_printf("%s %s", command->name, command->arguments);
-                g_string_append_printf(text, "  %-41s %s\n", usage, command->help);
+                g_string_append_printf(text, "  %-42s %s\n", usage, command->help);
         }
         return g_string_free(text, FALSE);
 }

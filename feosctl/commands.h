@@ -19,5 +19,6 @@ const Command *command_find(const char *name);
 /* The one that @name was meant for; NULL = nobody can tell. Constant. */
 const char *command_nearest(const char *name);
 
-/* All of them by group, a line each. Caller frees. */
+/* All of them by group, a line each: two spaces, the name, its arguments, at least two spaces, what
+ * it does. The completions read these lines. Caller frees. */
 char *commands_format(void);

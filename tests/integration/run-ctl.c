@@ -48,7 +48,7 @@ static int on_child(sd_event_source *source, const siginfo_t *info, void *userda
 }
 
 static void exec_child(const RunSetting *setting, const char *const *arguments) {
-        const char *program = getenv("FEOSCTL") ?: "feosctl";
+        const char *program = setting->program ?: getenv("FEOSCTL") ?: "feosctl";
         g_autoptr(GPtrArray) argv = g_ptr_array_new();
         sigset_t none;
 

@@ -7,6 +7,7 @@
 #include <termios.h>
 
 typedef struct RunSetting {
+        const char *program;        /* another one than feosctl; NULL = that */
         bool terminal;              /* on a pseudo-terminal, which has 100 columns and 30 rows */
         uid_t uid;                  /* who runs it, where the test may choose */
         const char *const *setting; /* "NAME=value" for its environment, NULL-terminated */
