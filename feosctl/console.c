@@ -111,6 +111,9 @@ static void take_signal(Copy *copy) {
 
         if (read(copy->signals, &info, sizeof info) != sizeof info)
                 return;
+        /* Whoever stops us would have a raw terminal. */
+        if (info.ssi_signo == SIGTSTP)
+                return;
         copy->signal = (int)info.ssi_signo;
         finish(copy, CONSOLE_KILLED);
 }
@@ -152,6 +155,7 @@ ConsoleEnd console_copy(int console, int in, int out, int *ret_signal) {
         sigaddset(&set, SIGHUP);
         sigaddset(&set, SIGQUIT);
         sigaddset(&set, SIGPIPE);
+        sigaddset(&set, SIGTSTP);
         pthread_sigmask(SIG_BLOCK, &set, &old);
         signals = copy.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
         copy.terminal = tcgetattr(in, &before) == 0;

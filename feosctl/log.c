@@ -156,7 +156,7 @@ static int show(const Ctl *ctl, const char *name, uint32_t lines) {
                 r = seek(journal, lines);
         if (r >= 0)
                 r = print_on(ctl, journal);
-        if (r == 0 && !ctl->quiet && !ctl->json)
+        if (r == 0 && lines > 0 && !ctl->quiet && !ctl->json)
                 fprintf(stderr, "The journal has no entry%s%s.%s\n", name ? " about " : "",
                         name ?: "",
                         geteuid() == 0 ? "" : " Members of systemd-journal see all of it.");
