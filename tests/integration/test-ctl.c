@@ -39,7 +39,7 @@ static void assert_state(Stage *stage, const char *expected) {
 
 /* GPU 02:00.0 cannot come back to its driver. */
 static void faulted(Stage *stage) {
-        g_autoptr(Run) bound = run(stage, 0, "bind", "02:00.0", NULL);
+        g_autoptr(Run) G_GNUC_UNUSED bound = run(stage, 0, "bind", "02:00.0", NULL);
         g_autoptr(Run) refused = NULL;
 
         world_mark(stage->world->no_return, "0000:02:00.0");
@@ -268,8 +268,8 @@ static void test_life_of_a_machine(void **state) {
 /* One that fails keeps none of the others from what they are to do. */
 static void test_several_at_once(void **state) {
         g_autoptr(Stage) stage = stage_furnished();
-        g_autoptr(Run) a = run(stage, 0, "create", "a", NULL);
-        g_autoptr(Run) b = run(stage, 0, "create", "b", NULL);
+        g_autoptr(Run) G_GNUC_UNUSED a = run(stage, 0, "create", "a", NULL);
+        g_autoptr(Run) G_GNUC_UNUSED b = run(stage, 0, "create", "b", NULL);
         g_autoptr(Run) paused = run(stage, 1, "pause", "a", "nobody", "b", NULL);
 
         assert_string_equal(paused->out->str, "Machine a is paused.\nMachine b is paused.\n");

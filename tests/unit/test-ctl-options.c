@@ -149,12 +149,12 @@ static void test_wrong_ones(void **state) {
         };
 
         for (size_t i = 0; i < G_N_ELEMENTS(lines); i++) {
-                g_autoptr(CreateOptions) options = parse(lines[i][0], lines[i][1]);
+                g_autoptr(CreateOptions) G_GNUC_UNUSED options = parse(lines[i][0], lines[i][1]);
         }
 }
 
 static void test_bytes_that_are_no_text(void **state) {
-        g_autoptr(CreateOptions) options = parse("--image 'a\xff'", "UTF-8");
+        g_autoptr(CreateOptions) G_GNUC_UNUSED options = parse("--image 'a\xff'", "UTF-8");
 }
 
 /* --- the API's list ------------------------------------------------------------------------------
