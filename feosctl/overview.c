@@ -69,12 +69,16 @@ static void look_at_gpu(Troubles *troubles, json_object *gpu, bool iommu) {
 
 static void look_at_machine(Troubles *troubles, json_object *machine) {
         const char *name = json_text(machine, "Name"), *reason = json_text(machine, "StateReason");
-        g_autofree char *remedy = NULL;
+        g_autofree char *remedy = g_strdup_printf("See what went before: feosctl log %s", name);
 
-        if (!g_str_equal(json_text(machine, "State"), "crashed"))
-                return;
-        remedy = g_strdup_printf("See what went before: feosctl log %s", name);
-        trouble(troubles, remedy, "Machine %s has crashed%s%s.", name, *reason ? ": " : "", reason);
+        if (g_str_equal(json_text(machine, "State"), "crashed"))
+                trouble(troubles, remedy, "Machine %s has crashed%s%s.", name, *reason ? ": " : "",
+                        reason);
+        else if (json_number(machine, "LeaderPID") > 0 &&
+                 json_length(json_member(machine, "GPUs")) <
+                         json_length(json_member(machine, "GPUAddresses")))
+                trouble(troubles, remedy, "Machine %s runs without all of its GPUs%s%s.", name,
+                        *reason ? ": " : "", reason);
 }
 
 static void look(Troubles *troubles, json_object *host) {

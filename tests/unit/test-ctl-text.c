@@ -368,7 +368,9 @@ static const char host_text[] =
         "'Machines':[{'Name':'box','State':'running','VCPUs':16,'MemoryMiB':65536,"
         "'GPUAddresses':['0000:01:00.0']},"
         "{'Name':'old','State':'crashed','StateReason':'QEMU was killed','VCPUs':2,"
-        "'MemoryMiB':2048,'GPUAddresses':[]}]}";
+        "'MemoryMiB':2048,'GPUAddresses':[]},"
+        "{'Name':'sad','State':'running','StateReason':'GPU 0000:61:00.0 is gone','LeaderPID':7,"
+        "'VCPUs':2,'MemoryMiB':2048,'GPUs':[],'GPUAddresses':['0000:61:00.0']}]}";
 
 /* JSON, written with single quotes. */
 static json_object *host_new(const char *text) {
@@ -387,7 +389,7 @@ static void test_overview(void **state) {
         assert_in(text, "IOMMU: on\n");
         assert_in(text, "libvirt: 9.0.0, qemu:///system\n");
         assert_in(text, "GPUs: 3: 1 attached, 2 host-bound\n");
-        assert_in(text, "Machines: 2: 1 running, 1 crashed\n");
+        assert_in(text, "Machines: 3: 2 running, 1 crashed\n");
         assert_in(text, "× GPU 0000:41:00.0 is faulted (stuck): nvidia has not let go.\n"
                         "  → Remove the cause; then: feosctl recover 0000:41:00.0\n");
         assert_in(text, "× Machine old has crashed: QEMU was killed.\n"
@@ -400,6 +402,7 @@ static void test_overview(void **state) {
         assert_in(text, "MACHINE  STATE    VCPUS  MEMORY  GPUS\n"
                         "box      running     16  64 GiB  0000:01:00.0\n"
                         "old      crashed      2   2 GiB  -\n");
+        assert_in(text, "× Machine sad runs without all of its GPUs: GPU 0000:61:00.0 is gone.\n");
         assert_not_in(text, "\033");
 }
 
