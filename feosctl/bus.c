@@ -79,7 +79,7 @@ static int wait_for(sd_bus *bus, sd_bus_message **reply) {
         return r < 0 && !*reply ? r : 0;
 }
 
-sd_bus_message *bus_change(Ctl *ctl, sd_bus_message *m) {
+sd_bus_message *bus_wait(Ctl *ctl, sd_bus_message *m) {
         g_autoptr(sd_bus_message) call = m;
         g_autoptr(sd_bus_message) reply = NULL;
         g_autoptr(sd_bus_slot) slot = NULL;
@@ -87,11 +87,7 @@ sd_bus_message *bus_change(Ctl *ctl, sd_bus_message *m) {
 
         if (!call)
                 return NULL;
-        if (!ctl->no_ask_password && !ctl->host)
-                agent_start(&ctl->agent);
-        r = sd_bus_message_set_allow_interactive_authorization(call, !ctl->no_ask_password);
-        if (r >= 0)
-                r = sd_bus_call_async(ctl->bus, &slot, call, on_reply, &reply, NO_LIMIT);
+        r = sd_bus_call_async(ctl->bus, &slot, call, on_reply, &reply, NO_LIMIT);
         if (r >= 0)
                 r = wait_for(ctl->bus, &reply);
         if (r < 0) {
@@ -103,6 +99,21 @@ sd_bus_message *bus_change(Ctl *ctl, sd_bus_message *m) {
                 return NULL;
         }
         return g_steal_pointer(&reply);
+}
+
+sd_bus_message *bus_change(Ctl *ctl, sd_bus_message *m) {
+        int r;
+
+        if (!m)
+                return NULL;
+        if (!ctl->no_ask_password && !ctl->host)
+                agent_start(&ctl->agent);
+        r = sd_bus_message_set_allow_interactive_authorization(m, !ctl->no_ask_password);
+        if (r >= 0)
+                return bus_wait(ctl, m);
+        sd_bus_message_unref(m);
+        complain_of(ctl, NULL, r);
+        return NULL;
 }
 
 bool bus_do(Ctl *ctl, const char *path, const char *interface, const char *member) {

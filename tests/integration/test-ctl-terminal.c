@@ -237,7 +237,7 @@ static void test_console_through_pipes(void **state) {
 
 static void test_no_console(void **state) {
         g_autoptr(Stage) stage = stage_with_machine();
-        g_autoptr(Run) off = on_terminal(stage, NULL, WORDS("poweroff", "vm-1"));
+        g_autoptr(Run) G_GNUC_UNUSED off = on_terminal(stage, NULL, WORDS("poweroff", "vm-1"));
         g_autoptr(Run) refused = on_terminal(stage, NULL, WORDS("console", "vm-1"));
 
         assert_int_equal(refused->status, 1);
@@ -354,7 +354,7 @@ static void test_agent(void **state) {
         assert_out(asked, "agent: --notify-fd --fallback\r\n");
         assert_out(asked, "agent ends\r\n");
         assert_out(asked, "Machine vm-1 is paused.\r\n");
-        looked = run_start(stage, &setting, WORDS("gpus"));
+        looked = run_start(stage, &setting, WORDS("check", "box"));
         run_end(looked);
         assert_null(strstr(looked->out->str, "agent"));
         unwanted = run_start(stage, &setting, WORDS("--no-ask-password", "resume", "vm-1"));
