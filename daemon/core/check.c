@@ -352,6 +352,21 @@ void check_survey(const CheckFacts *facts, GPtrArray *findings) {
         check_holders(facts->survey->holders, findings);
 }
 
+/* A machine that is only defined takes no GPU: who has one now is worth a word, and need not have it
+ * when the machine starts. What could not be found out stays what it is. */
+static void soften_claims(const CheckFacts *facts, GPtrArray *findings) {
+        bool surveyed = !facts->survey || facts->survey->error == 0;
+
+        for (guint i = 0; i < findings->len; i++) {
+                Refusal *finding = g_ptr_array_index(findings, i);
+
+                if (finding->code == REFUSAL_GPU_IN_USE || finding->code == REFUSAL_GPU_FAULTED ||
+                    finding->code == REFUSAL_INVALID_STATE ||
+                    (finding->code == REFUSAL_GPU_BUSY && surveyed))
+                        finding->severity = SEVERITY_WARNING;
+        }
+}
+
 void check_request(const CheckFacts *facts, const Request *request, GPtrArray *findings) {
         check_cpus(facts, request, findings);
         check_memory(facts,
@@ -376,6 +391,8 @@ void check_request(const CheckFacts *facts, const Request *request, GPtrArray *f
                                "There is a machine or libvirt domain with UUID %s already.",
                                request->uuid);
         check_survey(facts, findings);
+        if (!request->start)
+                soften_claims(facts, findings);
         check_hugepages(facts, request, findings);
         check_devices(facts, request, findings);
         if (facts->hypervisor.connected && request->firmware == FIRMWARE_UEFI &&

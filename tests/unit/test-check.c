@@ -517,6 +517,24 @@ static void a_limit_of_all_machines_is_told_with_the_one_that_would_do(void **st
                       "set-property machine.slice MemoryMax=3240M");
 }
 
+static void who_has_the_gpu_is_a_warning_to_a_machine_that_is_only_defined(void **state) {
+        Scene *scene = scene_new();
+
+        scene->request->start = false;
+        scene_card(scene)->view.state = GPU_ATTACHED;
+        scene_card(scene)->taken_by = "other";
+        expect_warning(scene, REFUSAL_GPU_IN_USE, "0000:01:00.0", "machine other");
+        scene = scene_new();
+        scene->request->start = false;
+        scene_card(scene)->view.fault = GPU_FAULT_STUCK;
+        expect_warning(scene, REFUSAL_GPU_FAULTED, "0000:01:00.0", "stuck");
+        /* What is not known may be about its images. */
+        scene = scene_new();
+        scene->request->start = false;
+        scene->survey->error = -ETIMEDOUT;
+        expect(scene, REFUSAL_GPU_BUSY, "host", "in time");
+}
+
 static void a_host_that_does_not_say_who_holds_the_gpu(void **state) {
         Scene *scene = scene_new();
 
@@ -539,6 +557,7 @@ int main(void) {
                 cmocka_unit_test(two_cards_of_one_group_asked_for_together_are_viable),
                 cmocka_unit_test(the_boot_display_unless_allowed),
                 cmocka_unit_test(a_gpu_that_somebody_has_or_gets),
+                cmocka_unit_test(who_has_the_gpu_is_a_warning_to_a_machine_that_is_only_defined),
                 cmocka_unit_test(a_gpu_on_its_way),
                 cmocka_unit_test(a_faulted_gpu),
                 cmocka_unit_test(a_name_or_uuid_that_is_taken),
