@@ -13,8 +13,8 @@ sd_bus_message *bus_call_new(Ctl *ctl, const char *path, const char *interface, 
 /* Makes a call that only reads, and waits for the answer. @m is taken. NULL = complained. */
 sd_bus_message *bus_read(Ctl *ctl, sd_bus_message *m);
 
-/* Makes a call, and waits for as long as it takes, while signals that are matched are handled. @m is
- * taken. NULL = complained. */
+/* Makes a call, and waits for as long as it takes, while signals that are matched are handled. @m
+ * is taken. NULL = complained. */
 sd_bus_message *bus_wait(Ctl *ctl, sd_bus_message *m);
 
 /* The same for one that not everybody may make: polkit may ask for a password. */

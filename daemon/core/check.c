@@ -352,8 +352,8 @@ void check_survey(const CheckFacts *facts, GPtrArray *findings) {
         check_holders(facts->survey->holders, findings);
 }
 
-/* A machine that is only defined takes no GPU: who has one now is worth a word, and need not have it
- * when the machine starts. What could not be found out stays what it is. */
+/* A machine that is only defined takes no GPU: who has one now is worth a word, and need not have
+ * it when the machine starts. What could not be found out stays what it is. */
 static void soften_claims(const CheckFacts *facts, GPtrArray *findings) {
         bool surveyed = !facts->survey || facts->survey->error == 0;
 
