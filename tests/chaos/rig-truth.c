@@ -290,10 +290,10 @@ char *rig_settle(Rig *rig, RigExpectation expectation, unsigned seconds) {
 
                 rig->moving = false;
                 why = wrong(rig, expectation);
+                if (why && rig->moving)
+                        end = g_get_monotonic_time() + seconds * G_USEC_PER_SEC;
                 if (!why || g_get_monotonic_time() > MIN(end, last))
                         return why;
-                if (rig->moving)
-                        end = g_get_monotonic_time() + seconds * G_USEC_PER_SEC;
                 g_free(why);
                 rig_run(rig, 5);
         }
