@@ -200,7 +200,9 @@ static void libvirt_connect(Rig *rig) {
         g_assert_nonnull(rig->libvirt);
         g_assert_cmpint(virConnectDomainEventRegisterAny(
                                 rig->libvirt, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
-                                VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), rig, NULL),
+                                /* By way of a type that clang lets everything be cast to. */
+                                (virConnectDomainEventGenericCallback)(void (*)(void))on_lifecycle,
+                                rig, NULL),
                         >=, 0);
 }
 

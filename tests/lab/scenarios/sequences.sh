@@ -65,7 +65,7 @@ events_await() {
     echo change > "/sys/bus/pci/devices/$NIC/uevent"
     local i
     for ((i = 0; i < 200; i++)); do
-        (($(uevents UDEV | grep -c "^change $NIC") < marks)) || return 0
+        (($(uevents UDEV | grep "^change $NIC" | wc -l) < marks)) || return 0
         sleep 0.05
     done
     not_ok "the monitor has stopped"
@@ -85,7 +85,9 @@ step() {
     esac
     events_before=$(uevents UDEV | grep -vc "$NIC" || true)
     if [[ $verb == group ]]; then
-        said=$( (exec 8<> "$file") 2>&1 && echo ok) || true
+        # For reading: to open a node that is not there for both would make a file of its name, and
+        # the next QEMU would take that for the group.
+        said=$( (exec 8< "$file") 2>&1 && echo ok) || true
     else
         said=$( (printf '%s' "$data" > "$file") 2>&1 && echo ok) || true
     fi
