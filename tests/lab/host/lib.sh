@@ -151,6 +151,13 @@ vm1() {
     busctl --timeout=200 call org.feos.VM1 $VM1 org.feos.VM1 "$method" "$@"
 }
 
+# service_is_up: it answers, and knows libvirt's domains. A lab host that is slow may have it answer
+# before that, and then refuse.
+service_is_up() {
+    local findings
+    findings=$(vm1 Check 'sasa{sv}' lab-service-is-up 0 0) && [[ $findings != *HypervisorUnavailable* ]]
+}
+
 gpu_path() {
     local name=${1//[:.]/_}
     echo "$VM1/gpu/$name"

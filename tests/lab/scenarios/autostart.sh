@@ -3,7 +3,7 @@
 # timeout: 500
 # shellcheck shell=bash disable=SC2153
 
-wait_until "the service is there" 60 vm1 ListGPUs
+wait_until "the service is there" 120 service_is_up
 check "every card is home" cards_are_home
 
 libvirt=(libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket libvirtd.service)

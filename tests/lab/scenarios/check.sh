@@ -49,7 +49,7 @@ let_go() {
     wait_until "$1 has let go" 20 test ! -e "/proc/$holder"
 }
 
-wait_until "the service is there" 60 vm1 ListGPUs
+wait_until "the service is there" 120 service_is_up
 
 # --- The boot display ---
 

@@ -6,7 +6,7 @@
 cycles=${CYCLES:-20}
 settled=3 # after so many it has what it keeps
 
-wait_until "the service is there" 60 vm1 ListGPUs
+wait_until "the service is there" 120 service_is_up
 daemon=$(systemctl show -P MainPID feos-vmd)
 daemon_fds() { find "/proc/$daemon/fd" -mindepth 1 | wc -l; }
 daemon_rss() { awk '$1 == "VmRSS:" { print $2 }' "/proc/$daemon/status"; }

@@ -3,7 +3,7 @@
 # timeout: 900
 # shellcheck shell=bash disable=SC2153
 
-wait_until "the service is there" 60 vm1 ListGPUs
+wait_until "the service is there" 120 service_is_up
 leader() { machine_get box LeaderPID; }
 daemon_pid() { systemctl show -P MainPID feos-vmd; }
 

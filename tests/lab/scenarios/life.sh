@@ -5,7 +5,7 @@
 
 signals=/run/feos-life-signals
 gdbus monitor --system --dest org.feos.VM1 > $signals &
-wait_until "the service is there" 60 vm1 ListGPUs
+wait_until "the service is there" 120 service_is_up
 wait_until "the monitor hears the service" 20 grep -q 'The name org.feos.VM1 is owned' $signals
 check "every card is home" cards_are_home
 

@@ -1,7 +1,7 @@
 # A host without an IOMMU: GPUs are shown, and refused with what to do about it.
 # shellcheck shell=bash disable=SC2153
 
-wait_until "the service is there" 60 vm1 ListGPUs
+wait_until "the service is there" 120 service_is_up
 equal "the IOMMU is off" false "$(property $VM1 org.feos.VM1 IOMMUEnabled)"
 equal "a GPU has no group" -1 "$(gpu_get "$GPU_AUDIO" IOMMUGroup)"
 refused NoIOMMU "a GPU without IOMMU group" create box "$GPU_AUDIO"

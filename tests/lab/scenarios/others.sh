@@ -3,7 +3,7 @@
 # timeout: 300
 # shellcheck shell=bash disable=SC2153
 
-wait_until "the service is there" 60 vm1 ListGPUs
+wait_until "the service is there" 120 service_is_up
 as_nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
 nobody_calls() { # PATH INTERFACE METHOD ...
     as_nobody busctl --timeout=30 call org.feos.VM1 "$@"

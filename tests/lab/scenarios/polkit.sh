@@ -3,7 +3,7 @@
 # timeout: 300
 # shellcheck shell=bash disable=SC2153
 
-wait_until "the service is there" 60 vm1 ListGPUs
+wait_until "the service is there" 120 service_is_up
 useradd --system --no-create-home caller
 echo root:the-password | chpasswd
 rules=/etc/polkit-1/rules.d/10-lab.rules

@@ -31,7 +31,7 @@ as_before() {
     equal "$1, its companion is as before" "$3" "$(power_of "$GPU_AUDIO_COMPANION")"
 }
 
-wait_until "the service is there" 60 vm1 ListGPUs
+wait_until "the service is there" 120 service_is_up
 declare -A found
 for function in "${card[@]}" "$GPU_VIRTIO" "$GPU_THIRD"; do
     found[$function]=$(power_of "$function")

@@ -2,7 +2,7 @@
 # timeout: 400
 # shellcheck shell=bash disable=SC2153
 
-wait_until "the service is there" 60 vm1 ListGPUs
+wait_until "the service is there" 120 service_is_up
 check "every card is the host's" cards_are_home
 
 # --- Addresses ---

@@ -36,7 +36,7 @@ trace_end() {
 # recorded SECTION: its lines.
 recorded() { sed -n "/^\[$1\]$/,/^\[/{/^\[/d;/^$/d;p}" "$recording"; }
 
-wait_until "the service is there" 60 vm1 ListGPUs
+wait_until "the service is there" 120 service_is_up
 check "every card is home" cards_are_home
 trace create
 check "Create" create box "$GPU_AUDIO"
