@@ -172,10 +172,9 @@ static void query_deny_failed(Query *query, const sd_bus_error *error) {
                          error->message ?: error->name);
 
         /* Not there, or its unit may not be started. */
-        if (sd_bus_error_has_names(error, SD_BUS_ERROR_SERVICE_UNKNOWN,
-                                   SD_BUS_ERROR_NAME_HAS_NO_OWNER,
-                                   "org.freedesktop.systemd1.UnitMasked",
-                                   "org.freedesktop.systemd1.NoSuchUnit"))
+        if (sd_bus_error_has_names(
+                    error, SD_BUS_ERROR_SERVICE_UNKNOWN, SD_BUS_ERROR_NAME_HAS_NO_OWNER,
+                    "org.freedesktop.systemd1.UnitMasked", "org.freedesktop.systemd1.NoSuchUnit"))
                 query_deny(query, SD_BUS_ERROR_ACCESS_DENIED,
                            "polkit cannot be reached, so nobody but root may call %s. "
                            "Start polkit, or call as root.",
