@@ -65,7 +65,8 @@ events_await() {
     echo change > "/sys/bus/pci/devices/$NIC/uevent"
     local i
     for ((i = 0; i < 200; i++)); do
-        (($(uevents UDEV | grep "^change $NIC" | wc -l) < marks)) || return 0
+        (($(uevents UDEV | awk -v mark="change $NIC" 'index($0, mark) == 1 { n++ } END { print n + 0 }') < marks)) ||
+            return 0
         sleep 0.05
     done
     not_ok "the monitor has stopped"
