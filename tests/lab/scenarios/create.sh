@@ -8,6 +8,7 @@ signals=/run/feos-signals
 gdbus monitor --system --dest org.feos.VM1 > $signals &
 
 wait_until "the bus starts the service" 60 vm1 ListGPUs
+wait_until "it knows libvirt's domains" 120 service_is_up
 equal "the hypervisor is connected" connected \
     "$(property $VM1 org.feos.VM1 HypervisorState)"
 equal "the IOMMU is on" true "$(property $VM1 org.feos.VM1 IOMMUEnabled)"
