@@ -107,13 +107,25 @@ trials() {
     figures
 }
 
-# A trial that failed is not to fail the next.
+# A trial that failed is not to fail the next. A card with a fault is taken from the bus and found
+# anew, as an administrator would who has no other way.
 clean_slate() {
-    local name
+    local name address
     systemctl reset-failed
     for name in $(virsh list --name); do virsh destroy "$name" > /dev/null || true; done
     for name in $(virsh list --all --name); do bounded 10 machine "$name" Delete || true; done
+    for address in "${!home[@]}"; do
+        [[ $(gpu_get "$address" Fault) ]] || continue
+        echo "#   $address is taken from the bus and found anew"
+        for name in /sys/bus/pci/devices/"${address%.*}".*; do echo 1 > "$name/remove"; done
+        echo 1 > /sys/bus/pci/rescan
+    done
     bounded 60 cards_are_home || true
+}
+
+# have_machine NAME "ADDRESS...": defines it, where a trial that failed has taken it away.
+have_machine() {
+    [[ -e /etc/libvirt/qemu/$1.xml ]] || must "a machine without start" create "$1" "$2" start b false
 }
 
 # The table's lines: what was tried, how often, how many failed; what was timed, and how long.

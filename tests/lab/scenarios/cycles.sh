@@ -5,10 +5,10 @@
 # shellcheck source=tests/lab/host/trials.sh disable=SC1091
 . "$LAB/host/trials.sh"
 daemon=$(daemon_pid)
-check "a machine with two cards" create cycle "$GPU_AUDIO $GPU_VIRTIO" start b false
 
 start_and_end() {
     local began started
+    have_machine cycle "$GPU_AUDIO $GPU_VIRTIO"
     began=$(now_ms)
     must "Start" machine cycle Start
     started=$(now_ms)

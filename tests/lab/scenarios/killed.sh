@@ -48,11 +48,10 @@ killed_in_create() {
 }
 trials "daemon killed during Create" 15 100 killed_in_create
 
-check "a machine without start" create box "$cards" start b false
-
 # The machine may run on, if it was not yet asked to end; a PowerOff that was answered has ended it.
 killed_in_return() {
     local began daemon caller answered='' state
+    have_machine box "$cards"
     must "Start" machine box Start
     daemon=$(daemon_pid)
     instant $((return_ms + 300))

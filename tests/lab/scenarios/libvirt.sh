@@ -17,6 +17,7 @@ libvirtd_pid() { systemctl show -P MainPID libvirtd; }
 
 killed_in_start() {
     local began libvirtd caller answered='' state
+    have_machine box "$cards"
     libvirtd=$(libvirtd_pid)
     instant "$start_ms"
     began=$(now_ms)
@@ -41,6 +42,7 @@ trials "libvirtd killed during Start" 5 30 killed_in_start
 
 # QEMU dies while nobody is there to say so.
 away_while_qemu_dies() {
+    have_machine box "$cards"
     must "Start" machine box Start
     stop_libvirt
     kill -9 "$(machine_get box LeaderPID)"
