@@ -72,6 +72,10 @@ static bool record_follow(CardRecord *record, const GpuDrift *drift) {
 
         if (!origin)
                 return false;
+        /* What it was on vfio-pci says nothing of the driver that has it now, which sets its own.
+         */
+        if (g_str_equal(origin->driver, "vfio-pci"))
+                origin->power.control[0] = '\0';
         g_strlcpy(origin->driver, drift->driver, sizeof(origin->driver));
         origin->driver_override[0] = '\0';
         origin->known = false;
