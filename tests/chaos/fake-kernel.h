@@ -1,7 +1,7 @@
 /* The part of Linux that gives PCI functions to drivers, on a umockdev testbed: a sysfs whose
  * driver_override, unbind, bind and drivers_probe react, VFIO groups that one may open at a time,
- * and uevents. What it answers was recorded in the lab, and both are held to that recording
- * (sequences.txt). Attributes that it does not know are plain files.
+ * and uevents. What it answers stands in sequences.txt, to which the lab's scenario
+ * "sequences" holds a real kernel. Attributes that it does not know are plain files.
  *
  * The process that has it runs under umockdev-wrapper; the programs that are to see it get
  * fake_kernel_environment(). */

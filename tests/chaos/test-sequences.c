@@ -1,5 +1,5 @@
-/* The fake kernel answers every write as the real one did in the lab, and a Create and the way back
- * make the same writes on it as there: both are held to sequences.txt. */
+/* The fake kernel answers every write as sequences.txt says, and a Create and the way back make the
+ * writes that stand there. How much of that a real kernel has confirmed stands there, too. */
 #include "rig.h"
 #include "testing.h"
 
