@@ -378,3 +378,13 @@ unsigned rig_number(const char *name, unsigned fallback) {
                 g_error("%s is no number", name);
         return (unsigned)number;
 }
+
+int rig_setup(void **state) {
+        *state = rig_new(NULL);
+        return 0;
+}
+
+int rig_teardown(void **state) {
+        rig_free(*state);
+        return 0;
+}

@@ -99,3 +99,7 @@ char *rig_last_words(Rig *rig);
 /* How many of the trials are to be made: the number in the environment variable @name, or
  * @fallback. */
 unsigned rig_number(const char *name, unsigned fallback);
+
+/* A group of tests that shares one rig, as cmocka's fixtures: *@state is the Rig. Return 0. */
+int rig_setup(void **state);
+int rig_teardown(void **state);

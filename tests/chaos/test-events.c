@@ -273,20 +273,10 @@ static void test_runs(void **state) {
         assert_true(after.memory <= before.memory + 4096);
 }
 
-static int setup(void **state) {
-        *state = rig_new(NULL);
-        return 0;
-}
-
-static int teardown(void **state) {
-        rig_free(*state);
-        return 0;
-}
-
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_runs),
         };
 
-        return cmocka_run_group_tests(tests, setup, teardown);
+        return cmocka_run_group_tests(tests, rig_setup, rig_teardown);
 }

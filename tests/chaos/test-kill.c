@@ -169,21 +169,11 @@ static void test_return(void **state) {
         kill_everywhere(*state, DEED_RETURN, "the way back");
 }
 
-static int setup(void **state) {
-        *state = rig_new(NULL);
-        return 0;
-}
-
-static int teardown(void **state) {
-        rig_free(*state);
-        return 0;
-}
-
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_create),
                 cmocka_unit_test(test_return),
         };
 
-        return cmocka_run_group_tests(tests, setup, teardown);
+        return cmocka_run_group_tests(tests, rig_setup, rig_teardown);
 }

@@ -77,20 +77,10 @@ static void test_race(void **state) {
                 sd_bus_flush_close_unref(callers[i]);
 }
 
-static int setup(void **state) {
-        *state = rig_new(NULL);
-        return 0;
-}
-
-static int teardown(void **state) {
-        rig_free(*state);
-        return 0;
-}
-
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_race),
         };
 
-        return cmocka_run_group_tests(tests, setup, teardown);
+        return cmocka_run_group_tests(tests, rig_setup, rig_teardown);
 }
