@@ -19,8 +19,8 @@ check "every card is the host's" cards_are_home
 equal "the audio function travels with its card" "1 \"$GPU_AUDIO_COMPANION" \
     "$(gpu_get "$GPU_AUDIO" Companions)"
 equal "the boot display is known" true "$(gpu_get "$GPU_BOOT" BootDisplay)"
-check "Check finds nothing in the way of the same request" grep -q '^a(sssss) 0$' <<< "$(
-    vm1 Check 'sasa{sv}' box 2 "$GPU_AUDIO" "$GPU_VIRTIO" 1 memory-mib t 512)"
+equal "Check finds nothing in the way of the same request" 'a(sssss) 0' \
+    "$(vm1 Check 'sasa{sv}' box 2 "$GPU_AUDIO" "$GPU_VIRTIO" 1 memory-mib t 512)"
 
 # --- There ---
 
