@@ -236,7 +236,8 @@ static void check_cpus(const CheckFacts *facts, const Request *request, GPtrArra
         g_autofree char *has =
                 g_strdup_printf("The host has %u CPUs; ask for less.", facts->host.cpus);
 
-        if (request->max_vcpus > facts->host.cpus)
+        /* What nobody asked for is not refused: a host with one CPU runs the default of two. */
+        if (request->max_vcpus > MAX(facts->host.cpus, REQUEST_DEFAULT_VCPUS))
                 findings_error(findings, REFUSAL_INVALID_OPTION, option, has,
                                "Option %s is %u, more than the host has.", option,
                                request->max_vcpus);

@@ -64,7 +64,7 @@ Request *request_new(const char *name, const char *const *gpus, GPtrArray *findi
         request->gpus = g_array_new(FALSE, TRUE, sizeof(PciAddress));
         request->disks = g_ptr_array_new_with_free_func((GDestroyNotify)device_request_free);
         request->nics = g_ptr_array_new_with_free_func((GDestroyNotify)device_request_free);
-        request->vcpus = 2;
+        request->vcpus = REQUEST_DEFAULT_VCPUS;
         request->memory_mib = 2048;
         request->start = true;
         request->wait = true;

@@ -9,6 +9,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum {
+        REQUEST_DEFAULT_VCPUS = 2
+};
+
 typedef enum RequestFirmware {
         FIRMWARE_DEFAULT, /* UEFI where the host has it */
         FIRMWARE_BIOS,

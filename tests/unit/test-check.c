@@ -272,6 +272,18 @@ static void more_than_the_host_has(void **state) {
         expect(scene, REFUSAL_INVALID_OPTION, "memory-mib", "16385");
 }
 
+static void a_host_with_one_cpu_runs_the_default(void **state) {
+        Scene *scene = scene_new();
+
+        scene->facts.host.cpus = 1;
+        scene->request->vcpus = scene->request->max_vcpus = 2;
+        expect_nothing(scene);
+        scene = scene_new();
+        scene->facts.host.cpus = 1;
+        scene->request->max_vcpus = 3;
+        expect_remedy(scene, REFUSAL_INVALID_OPTION, "max-vcpus", "3", "1 CPUs");
+}
+
 static void libvirt_away_or_not_ready(void **state) {
         Scene *scene = scene_new();
 
@@ -562,6 +574,7 @@ int main(void) {
                 cmocka_unit_test(a_faulted_gpu),
                 cmocka_unit_test(a_name_or_uuid_that_is_taken),
                 cmocka_unit_test(more_than_the_host_has),
+                cmocka_unit_test(a_host_with_one_cpu_runs_the_default),
                 cmocka_unit_test(libvirt_away_or_not_ready),
                 cmocka_unit_test(uefi_that_is_not_there_and_kvm_that_is_not_there),
                 cmocka_unit_test(huge_pages_that_are_not_reserved_are_told_with_their_numbers),
