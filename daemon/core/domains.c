@@ -2,7 +2,9 @@
  * the Machine records of those that are ours. libvirt's word that a domain has stopped does not
  * prove that its QEMU is dead (qemuProcessStop ignores the result of the kill), and when libvirt is
  * down it says nothing at all; so each QEMU is watched by pidfd, and a domain counts as over when
- * both agree, or the process is dead and nobody is there to ask. */
+ * both agree, or the process is dead and nobody is there to ask. Nobody is there only when an
+ * attempt to connect has said so: a libvirtd that is starting has no connection yet, and ends
+ * domains. */
 #include "core/manager-private.h"
 
 #include <string.h>
@@ -307,27 +309,32 @@ static void manager_follow_through(Manager *manager) {
         manager_continue_deletes(manager);
 }
 
+static void domain_is_over(Manager *manager, Domain *domain) {
+        if (domain->facts->active)
+                domain->facts->off_reason = DOMAIN_OFF_CRASHED;
+        domain->facts->active = false;
+        manager_follow_domain(manager, domain);
+}
+
 static void domain_died(void *userdata) {
         Domain *domain = userdata;
         Manager *manager = domain->manager;
-        HypervisorFacts hypervisor;
 
-        manager->hypervisor.ops->facts(manager->hypervisor.self, &hypervisor);
         domain->watch = 0;
         domain->process_lives = false;
         domain->process_died = true;
-        if (domain->gone)
-                manager_forget_domain(manager, domain);
-        else if (hypervisor.connected && domain->facts->active) {
-                /* libvirt is about to find out, and it knows why. */
+        if (domain->facts->active) {
+                /* libvirt is about to find out, and it knows why. No card goes home before it is
+                 * through: it resets those of a domain that it ends unless they are on vfio-pci,
+                 * and a secondary bus reset leaves a card that is on its host driver already
+                 * without its BARs (virPCIDeviceReset() in libvirt's src/util/virpci.c). */
                 manager->hypervisor.ops->look(manager->hypervisor.self, domain->facts->uuid);
                 return;
-        } else {
-                if (domain->facts->active)
-                        domain->facts->off_reason = DOMAIN_OFF_CRASHED;
-                domain->facts->active = false;
-                manager_follow_domain(manager, domain);
         }
+        if (domain->gone)
+                manager_forget_domain(manager, domain);
+        else
+                domain_is_over(manager, domain);
         manager_follow_through(manager);
 }
 
@@ -460,27 +467,31 @@ static void domains_listed(void *userdata, GPtrArray *domains) {
 
 static void connection_changed(void *userdata) {
         Manager *manager = userdata;
-        g_autoptr(GList) known = g_hash_table_get_values(manager->domains);
-        HypervisorFacts hypervisor;
 
-        manager->hypervisor.ops->facts(manager->hypervisor.self, &hypervisor);
         manager->domains_known = false;
         if (manager->observer.service_changed)
                 manager->observer.service_changed(manager->observer_data);
-        if (hypervisor.connected)
-                return; /* the domains follow */
+}
+
+/* Who has seen its process die and cannot ask libvirt need not wait for it: one that starts later
+ * finds the process dead and touches no card. */
+static void unreachable(void *userdata) {
+        Manager *manager = userdata;
+        g_autoptr(GList) known = g_hash_table_get_values(manager->domains);
+
         for (GList *l = known; l; l = l->next) {
                 Domain *domain = l->data;
 
-                /* Its process died and libvirt went before it could say so. */
                 if (domain->facts->active && domain->process_died)
-                        domain_died(domain);
+                        domain_is_over(manager, domain);
         }
+        manager_follow_through(manager);
 }
 
 const HypervisorEvents *manager_hypervisor_events(void) {
         static const HypervisorEvents events = {
                 .connection_changed = connection_changed,
+                .unreachable = unreachable,
                 .domains_listed = domains_listed,
                 .domain_seen = domain_seen,
                 .domain_gone = domain_gone,

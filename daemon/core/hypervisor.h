@@ -108,6 +108,9 @@ typedef struct HypervisorFacts {
 typedef struct HypervisorEvents {
         /* Connected or no longer so. After a connect the domains follow. */
         void (*connection_changed)(void *userdata);
+        /* Nobody is there to ask: an attempt to connect has failed, or is without an answer for
+         * half a minute. Told of each. */
+        void (*unreachable)(void *userdata);
         /* All domains there are: @domains' DomainFacts are lent (take pidfd by setting it to -1).
          * Domains not among them are gone. */
         void (*domains_listed)(void *userdata, GPtrArray *domains);
@@ -150,7 +153,8 @@ typedef struct HypervisorOps {
          * the domain's facts' console. @done may be called from within this call. */
         void (*open_console)(void *self, const char *uuid, const char *terminal, uid_t owner,
                              HypervisorConsole done, void *userdata);
-        /* Look at this domain again; domain_seen or domain_gone follows. */
+        /* Look at this domain again; domain_seen or domain_gone follows. While there is no
+         * connection one is attempted at once, and domains_listed or unreachable follows. */
         void (*look)(void *self, const char *uuid);
 } HypervisorOps;
 

@@ -9,6 +9,9 @@
 #define RETRY_MIN_SEC 1
 #define RETRY_MAX_SEC 30
 
+/* An attempt that takes longer is as good as one that failed; its answer still counts. */
+#define PATIENCE_SEC 30
+
 struct Connector {
         MainQueue *queue;
         const char *uri;
@@ -19,8 +22,10 @@ struct Connector {
         uint64_t attempt;  /* the number of the latest */
         bool closed_early; /* lost before we heard that it was there */
         bool tried;
+        bool asking; /* an attempt is under way */
         unsigned retry_sec;
         sd_event_source *timer;
+        sd_event_source *patience;
 };
 
 /* An attempt to connect: filled by its thread, then read by the main one. */
@@ -61,13 +66,17 @@ static void notice_free(void *data) {
         g_free(notice);
 }
 
-static void retry_later(Connector *self) {
-        int r = sd_event_source_set_time_relative(self->timer, self->retry_sec * G_USEC_PER_SEC);
+static void timer_arm(sd_event_source *timer, unsigned seconds) {
+        int r = sd_event_source_set_time_relative(timer, seconds * G_USEC_PER_SEC);
 
         if (r >= 0)
-                r = sd_event_source_set_enabled(self->timer, SD_EVENT_ONESHOT);
+                r = sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
         if (r < 0)
                 sd_journal_print(LOG_ERR, "Could not set a timer: %s", g_strerror(-r));
+}
+
+static void retry_later(Connector *self) {
+        timer_arm(self->timer, self->retry_sec);
         self->retry_sec = MIN(self->retry_sec * 2, RETRY_MAX_SEC);
 }
 
@@ -136,6 +145,8 @@ static void on_attempted(void *owner, void *data) {
         Connector *self = attempt->connector;
 
         self->tried = true;
+        self->asking = false;
+        (void)sd_event_source_set_enabled(self->patience, SD_EVENT_OFF);
         if (attempt->link && !self->closed_early) {
                 self->link = g_steal_pointer(&attempt->link);
                 self->retry_sec = RETRY_MIN_SEC;
@@ -148,6 +159,7 @@ static void on_attempted(void *owner, void *data) {
                                  "Could not connect to libvirt at %s: %s", self->uri,
                                  attempt->error ?: "it went away at once");
                 retry_later(self);
+                self->ops->unreachable(self->self);
         }
         attempt_free(attempt);
 }
@@ -181,15 +193,42 @@ int connector_begin(Connector *self) {
                 return -EAGAIN;
         }
         g_thread_unref(thread);
+        self->asking = true;
+        timer_arm(self->patience, PATIENCE_SEC);
         return 0;
+}
+
+void connector_ask(Connector *self) {
+        if (!self->link && !self->asking)
+                timer_arm(self->timer, 0);
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
         Connector *self = userdata;
 
-        if (connector_begin(self) < 0)
+        if (connector_begin(self) < 0) {
                 retry_later(self);
+                self->ops->unreachable(self->self);
+        }
         return 0;
+}
+
+static int on_impatient(sd_event_source *source, uint64_t usec, void *userdata) {
+        Connector *self = userdata;
+
+        self->ops->unreachable(self->self);
+        return 0;
+}
+
+static int timer_add(sd_event *event, sd_event_time_handler_t handler, Connector *self,
+                     sd_event_source **ret) {
+        int r = sd_event_add_time(event, ret, CLOCK_MONOTONIC, 0, 0, handler, self);
+
+        if (r >= 0)
+                r = sd_event_source_set_enabled(*ret, SD_EVENT_OFF);
+        if (r >= 0)
+                (void)sd_event_source_set_description(*ret, "libvirt-connect");
+        return r;
 }
 
 int connector_new(sd_event *event, MainQueue *queue, const char *uri, const ConnectorOps *ops,
@@ -204,14 +243,13 @@ int connector_new(sd_event *event, MainQueue *queue, const char *uri, const Conn
                 .self = self,
                 .retry_sec = RETRY_MIN_SEC,
         };
-        r = sd_event_add_time(event, &connector->timer, CLOCK_MONOTONIC, 0, 0, on_timer, connector);
+        r = timer_add(event, on_timer, connector, &connector->timer);
         if (r >= 0)
-                r = sd_event_source_set_enabled(connector->timer, SD_EVENT_OFF);
+                r = timer_add(event, on_impatient, connector, &connector->patience);
         if (r < 0) {
                 connector_free(connector);
                 return r;
         }
-        (void)sd_event_source_set_description(connector->timer, "libvirt-connect");
         *ret = connector;
         return 0;
 }
@@ -220,6 +258,7 @@ void connector_free(Connector *self) {
         if (!self)
                 return;
         sd_event_source_disable_unref(self->timer);
+        sd_event_source_disable_unref(self->patience);
         if (self->link)
                 link_abandon(self->link);
         link_unref(self->link);

@@ -15,6 +15,8 @@ typedef struct ConnectorOps {
         void (*connected)(void *self);
         /* The link is abandoned and no longer the connector's. */
         void (*lost)(void *self);
+        /* An attempt has failed, or has been under way for half a minute. */
+        void (*unreachable)(void *self);
         /* The domain with @uuid may have changed; there may be other networks than before. Only
          * while connected. */
         void (*domain_changed)(void *self, const char *uuid);
@@ -29,6 +31,9 @@ void connector_free(Connector *connector);
 
 /* Begins the first attempt. Returns 0 or a negative errno. */
 int connector_begin(Connector *connector);
+
+/* Attempts it now rather than when it is due, unless there is a link or an attempt. */
+void connector_ask(Connector *connector);
 
 /* The link, lent; NULL while there is none. */
 Link *connector_link(Connector *connector);

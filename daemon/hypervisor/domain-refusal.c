@@ -47,11 +47,32 @@ Refusal *domain_refuse_missing(const char *uuid) {
                            "There is no libvirt domain with the UUID %s.", uuid);
 }
 
+char *domain_clear_words(const char *words) {
+        static const struct {
+                const char *what, *instead;
+        } steps[] = {
+                { "[0-9T:.-]+Z [^\\n]*: warning: [^\\n]*\\n?", "" },
+                { "[0-9T:.-]+Z ", "" }, /* when QEMU said it */
+                { "\\n(?=.)", "; " },
+        };
+        char *clear = g_strdup(words);
+
+        for (unsigned i = 0; i < G_N_ELEMENTS(steps); i++) {
+                g_autoptr(GRegex) regex =
+                        g_regex_new(steps[i].what, G_REGEX_RAW, G_REGEX_MATCH_DEFAULT, NULL);
+                g_autofree char *before = clear;
+
+                clear = g_regex_replace_literal(regex, before, -1, 0, steps[i].instead,
+                                                G_REGEX_MATCH_DEFAULT, NULL);
+        }
+        return g_strchomp(clear);
+}
+
 Refusal *domain_refuse_by_libvirt(Line *line, const char *doing, const char *name) {
-        g_autofree char *words = link_error_words();
+        g_autofree char *words = link_error_words(), *clear = domain_clear_words(words);
 
         if (!line || line_error_is_lost(line))
                 return domain_refuse_lost(doing, name);
         return refusal_new(REFUSAL_HYPERVISOR_FAILED, name, LOG_HINT, "libvirt could not %s %s: %s",
-                           doing, name, words);
+                           doing, name, clear);
 }

@@ -14,6 +14,10 @@ Refusal *domain_refuse_unavailable(const char *subject);
 Refusal *domain_refuse_lost(const char *doing, const char *name);
 Refusal *domain_refuse_missing(const char *uuid);
 
+/* libvirt's @words in one line. Of a QEMU that did not start they hold all that it printed: its
+ * warnings and times are left out, for what it died of comes after them. The caller's to free. */
+char *domain_clear_words(const char *words);
+
 /* Turns the error that libvirt left in this thread into a refusal. @line is NULL where there was
  * none to be had. */
 Refusal *domain_refuse_by_libvirt(Line *line, const char *doing, const char *name);

@@ -278,6 +278,12 @@ static void on_lost(void *owner) {
         looks_reset(self->looks);
 }
 
+static void on_unreachable(void *owner) {
+        Libvirt *self = owner;
+
+        self->events->unreachable(self->userdata);
+}
+
 static void on_domain_changed(void *owner, const char *uuid) {
         Libvirt *self = owner;
 
@@ -294,6 +300,7 @@ static void on_networks_changed(void *owner) {
 static const ConnectorOps connector_ops = {
         .connected = on_connected,
         .lost = on_lost,
+        .unreachable = on_unreachable,
         .domain_changed = on_domain_changed,
         .networks_changed = on_networks_changed,
 };
@@ -406,9 +413,10 @@ static void op_open_console(void *seam, const char *uuid, const char *terminal, 
 static void op_look(void *seam, const char *uuid) {
         Libvirt *self = seam;
 
-        /* Without a connection there is nothing to look at; the next one begins with a listing. */
         if (self_link(self))
                 looks_want(self->looks, uuid, NULL);
+        else
+                connector_ask(self->connector); /* a connection begins with a listing */
 }
 
 static const HypervisorOps ops = {

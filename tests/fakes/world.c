@@ -673,8 +673,13 @@ static void domain_fill(WorldDomain *domain, DomainFacts *facts) {
 static void tell_domain(World *world, const char *uuid) {
         WorldDomain *domain = domain_at(world, uuid);
 
-        if (!world->manager || !world->connected)
+        if (!world->manager)
                 return;
+        if (!world->connected) {
+                if (!world->connecting)
+                        world->hypervisor_events->unreachable(world->manager);
+                return;
+        }
         if (!domain)
                 world->hypervisor_events->domain_gone(world->manager, uuid);
         else {
@@ -971,6 +976,8 @@ static void connection_run(World *world, void *data) {
         world->hypervisor_events->connection_changed(world->manager);
         if (world->connected)
                 list_run(world, NULL);
+        else if (!world->connecting)
+                world->hypervisor_events->unreachable(world->manager);
 }
 
 void world_set_connected(World *world, bool connected) {

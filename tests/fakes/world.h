@@ -52,6 +52,7 @@ typedef struct World {
 
         HostFacts host_facts;
         bool connected;
+        bool connecting; /* while not connected: libvirt takes the call and has not answered yet */
         bool kvm;
         bool uefi;
 

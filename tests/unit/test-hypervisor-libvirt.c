@@ -4,6 +4,7 @@
 #include "hypervisor/libvirt.h"
 
 #include "autoptr-bus.h"
+#include "hypervisor/domain-refusal.h"
 #include "hypervisor/ignition.h"
 #include "hypervisor/looks.h"
 #include "hypervisor/main-queue.h"
@@ -37,7 +38,7 @@ typedef struct Fixture {
         Request request;
         DomainSpec spec;
 
-        unsigned n_connection_changed, n_listed, n_seen, n_gone, n_done;
+        unsigned n_connection_changed, n_listed, n_seen, n_gone, n_done, n_unreachable;
         GHashTable *domains; /* UUID -> DomainFacts as last told */
         GPtrArray *order;    /* what was called, words */
         Refusal *refusal;    /* of the last verb */
@@ -76,6 +77,12 @@ static void on_connection_changed(void *userdata) {
 
         f->n_connection_changed++;
         g_ptr_array_add(f->order, (void *)"connection");
+}
+
+static void on_unreachable(void *userdata) {
+        Fixture *f = userdata;
+
+        f->n_unreachable++;
 }
 
 static void domain_remember(Fixture *f, DomainFacts *facts) {
@@ -137,6 +144,7 @@ static void on_console(void *userdata, int fd, const Refusal *refusal) {
 
 static const HypervisorEvents events = {
         .connection_changed = on_connection_changed,
+        .unreachable = on_unreachable,
         .domains_listed = on_domains_listed,
         .domain_seen = on_domain_seen,
         .domain_gone = on_domain_gone,
@@ -743,7 +751,38 @@ static void test_unreachable(void **state) {
         }
         assert_false(facts.connected);
         assert_int_equal(f.n_connection_changed, 0);
+        /* Who asks is told so at once, and not when the next attempt is due. */
+        await(&f, &f.n_unreachable, 1);
+        for (unsigned i = 2; i < 6; i++) {
+                f.hypervisor.ops->look(f.hypervisor.self, UUID);
+                await(&f, &f.n_unreachable, i);
+        }
         fixture_close(&f);
+}
+
+static void test_clear_words(void **state) {
+        static const struct {
+                const char *words, *clear;
+        } said[] = {
+                { "internal error: no such thing", "internal error: no such thing" },
+                { "process exited while connecting to monitor: 2026-11-24T19:21:20.989787Z "
+                  "qemu-system-x86_64: -accel kvm: warning: Number of SMP cpus requested (2)\n"
+                  "2026-11-24T19:21:20.998617Z qemu-system-x86_64: warning: and more\n"
+                  "qemu: linux kernel too old to load a ram disk\n",
+                  "process exited while connecting to monitor: "
+                  "qemu: linux kernel too old to load a ram disk" },
+                { "process exited: 2026-11-24T19:21:20.989787Z qemu-system-x86_64: vfio "
+                  "0000:01:00.0: group 7 is not viable\nPlease ensure all devices are bound",
+                  "process exited: qemu-system-x86_64: vfio 0000:01:00.0: group 7 is not viable; "
+                  "Please ensure all devices are bound" },
+                { "only: 2026-11-24T19:21:20.9Z qemu-system-x86_64: warning: this\n", "only:" },
+        };
+
+        for (unsigned i = 0; i < G_N_ELEMENTS(said); i++) {
+                g_autofree char *clear = domain_clear_words(said[i].words);
+
+                assert_string_equal(clear, said[i].clear);
+        }
 }
 
 /* Freed with everything under way: nothing is called afterwards, nothing hangs. */
@@ -954,6 +993,7 @@ int main(void) {
                 cmocka_unit_test(test_relisted),
                 cmocka_unit_test(test_not_connected),
                 cmocka_unit_test(test_unreachable),
+                cmocka_unit_test(test_clear_words),
                 cmocka_unit_test(test_free_early),
         };
 

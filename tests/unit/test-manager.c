@@ -1246,6 +1246,24 @@ static void a_qemu_that_dies_while_libvirt_is_away_gives_its_cards_back(void **s
         world_free(world);
 }
 
+static void a_qemu_that_dies_while_libvirt_starts_keeps_its_cards_until_that_answers(void **state) {
+        World *world = booted_scene();
+
+        run_box(world);
+        world->connecting = true;
+        world_set_connected(world, false);
+        world_kill_qemu(world, world_domain(world, "box"));
+        world_run(world);
+        assert_string_equal(world_driver(world, AUDIO_CARD), "vfio-pci");
+        assert_int_equal(world->helpers->len, 0);
+        world->connecting = false;
+        world_set_connected(world, true);
+        world_run(world);
+        assert_everything_home(world);
+        assert_int_equal(manager_machine(world->manager, "box")->state, MACHINE_CRASHED);
+        world_free(world);
+}
+
 static void libvirts_word_that_it_is_off_is_not_believed_while_qemu_lives(void **state) {
         World *world = booted_scene();
         WorldDomain *domain;
@@ -1393,6 +1411,8 @@ int main(void) {
                 cmocka_unit_test(a_check_while_a_card_vanishes_judges_what_is_left),
                 cmocka_unit_test(a_machine_that_is_renamed_elsewhere_follows),
                 cmocka_unit_test(a_qemu_that_dies_while_libvirt_is_away_gives_its_cards_back),
+                cmocka_unit_test(
+                        a_qemu_that_dies_while_libvirt_starts_keeps_its_cards_until_that_answers),
                 cmocka_unit_test(libvirts_word_that_it_is_off_is_not_believed_while_qemu_lives),
                 cmocka_unit_test(every_request_in_a_wrong_state_is_refused),
                 cmocka_unit_test(a_card_that_vanishes_under_a_launch_ends_it),
