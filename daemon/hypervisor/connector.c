@@ -206,6 +206,9 @@ void connector_ask(Connector *self) {
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
         Connector *self = userdata;
 
+        /* It may have been begun by name meanwhile. */
+        if (self->link || self->asking)
+                return 0;
         if (connector_begin(self) < 0) {
                 retry_later(self);
                 self->ops->unreachable(self->self);
