@@ -51,8 +51,9 @@ get_stuck() {
     note=${note//$'\n'/, }
     slowest=$(slowest service)
     timed "slowest Ping meanwhile" "$slowest"
-    # What the bus daemon itself takes is not the service's doing.
-    ((slowest < 100 + $(slowest bus))) || wrong "a Ping took $slowest ms"
+    # 100 ms on a real host. Here a guest boots on the same emulated processor; a main loop that waits
+    # for the driver would take seconds. What the bus daemon takes is not the service's doing.
+    ((slowest < 500 + $(slowest bus))) || wrong "a Ping took $slowest ms"
 }
 
 # names_driver WHO: the fault says whose it is and since when.
