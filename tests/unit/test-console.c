@@ -377,7 +377,8 @@ static void test_end(void **state) {
         other_qemu = pty_new(&terminal);
         assert_int_equal(consoles_open(f->consoles, OTHER_UUID, 0, terminal, &other), 0);
         guest_says(f, burst, BURST, NULL, NULL, 0);
-        assert_int_equal(push(f->qemu, "end", 3), 3);
+        while (push(f->qemu, "end", 3) == 0)
+                turn(f); /* the terminal was still full */
         consoles_end(f->consoles, UUID);
         consoles_end(f->consoles, UUID);
         assert_false(consoles_are_open(f->consoles, UUID));
