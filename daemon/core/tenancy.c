@@ -3,8 +3,6 @@
  * card that has gone from the bus is a loss. */
 #include "core/manager-private.h"
 
-#include <string.h>
-
 static bool is_among_addresses(const GArray *addresses, PciAddress address) {
         for (guint i = 0; i < addresses->len; i++)
                 if (pci_address_equal(g_array_index(addresses, PciAddress, i), address))
@@ -112,6 +110,17 @@ void domain_forget_lost(Domain *domain, bool new_process) {
                         g_array_remove_index(domain->lost, i);
 }
 
+/* In the same order, too: both are in that of the machine's own list. */
+static bool are_same_addresses(const GArray *a, const GArray *b) {
+        if (a->len != b->len)
+                return false;
+        for (guint i = 0; i < a->len; i++)
+                if (!pci_address_equal(g_array_index(a, PciAddress, i),
+                                       g_array_index(b, PciAddress, i)))
+                        return false;
+        return true;
+}
+
 bool machine_look_for_gpus(Manager *manager, Machine *machine) {
         const Domain *domain = manager_find_domain(manager, machine->uuid);
         const GArray *lost = domain && domain_may_live(domain) ? domain->lost : NULL;
@@ -124,10 +133,7 @@ bool machine_look_for_gpus(Manager *manager, Machine *machine) {
                     !(lost && is_among_addresses(lost, address)))
                         g_array_append_val(present, address);
         }
-        /* Both are in the order of the machine's own list. */
-        if (present->len == machine->present->len &&
-            (present->len == 0 ||
-             memcmp(present->data, machine->present->data, present->len * sizeof(PciAddress)) == 0))
+        if (are_same_addresses(present, machine->present))
                 return false;
         g_array_unref(machine->present);
         machine->present = g_steal_pointer(&present);
