@@ -44,7 +44,7 @@ another_daemon_than() {
 }
 # Two seconds on a real host; here one emulated processor runs both guests and starts the daemon, and
 # libvirt answers it late. Of a killed daemon a second is systemd's RestartSec=.
-adopted_within=10000
+adopted_within=20000
 trials "daemon restarted under machines" 10 200 restarted
 equal "the guest goes on" hello "$(ask left 'echo hello')"
 equal "the other one too" hello "$(ask right 'echo hello')"

@@ -27,7 +27,7 @@ show() {
 # beside COMMAND: the same in the background, until end_beside.
 beside() {
     printf '$ %s &\n' "$1"
-    on_terminal "echo \$\$ > /run/session.pid; exec $1" &
+    on_terminal "echo \$\$ > /run/session.pid; exec $1" || true &
     beside=$!
     quietly 10 test -s /run/session.pid
     sleep 3
