@@ -29,6 +29,7 @@ drivers="for card in $GPU_AUDIO $GPU_AUDIO_COMPANION $GPU_VIRTIO $GPU_THIRD; do 
 
 say "1. The host's GPUs: address, state, driver, model, machine, object"
 until_true "the service, which the bus starts" 60 vm1 ListGPUs
+until_true "the service to hear from libvirt" 120 service_is_up
 run "busctl --json=short call org.feos.VM1 $VM1 org.feos.VM1 ListGPUs | sed 's/\],\[/\n /g; s/.*\[\[//; s/\]\].*//'"
 say "   and who drives their functions"
 run "$drivers"
