@@ -19,5 +19,5 @@ bind_and_release() {
     driver_is "$GPU_AUDIO" bochs-drm || wrong "Release has told what is not so"
     driver_is "$GPU_AUDIO_COMPANION" snd_hda_intel || wrong "Release has told what is not so of the companion"
 }
-trials "Bind and Release" 100 5000 bind_and_release
+trials "Bind and Release" 30 5000 bind_and_release
 check "no override is left" overrides_are_clean
