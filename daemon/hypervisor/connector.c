@@ -3,6 +3,8 @@
  * is used for. */
 #include "hypervisor/connector.h"
 
+#include "hypervisor/timer.h"
+
 #include <errno.h>
 #include <systemd/sd-journal.h>
 
@@ -64,15 +66,6 @@ static void notice_free(void *data) {
         main_queue_unref(notice->queue);
         g_free(notice->uuid);
         g_free(notice);
-}
-
-static void timer_arm(sd_event_source *timer, unsigned seconds) {
-        int r = sd_event_source_set_time_relative(timer, seconds * G_USEC_PER_SEC);
-
-        if (r >= 0)
-                r = sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
-        if (r < 0)
-                sd_journal_print(LOG_ERR, "Could not set a timer: %s", g_strerror(-r));
 }
 
 static void retry_later(Connector *self) {
@@ -146,7 +139,7 @@ static void on_attempted(void *owner, void *data) {
 
         self->tried = true;
         self->asking = false;
-        (void)sd_event_source_set_enabled(self->patience, SD_EVENT_OFF);
+        timer_disarm(self->patience);
         if (attempt->link && !self->closed_early) {
                 self->link = g_steal_pointer(&attempt->link);
                 self->retry_sec = RETRY_MIN_SEC;
@@ -223,17 +216,6 @@ static int on_impatient(sd_event_source *source, uint64_t usec, void *userdata) 
         return 0;
 }
 
-static int timer_add(sd_event *event, sd_event_time_handler_t handler, Connector *self,
-                     sd_event_source **ret) {
-        int r = sd_event_add_time(event, ret, CLOCK_MONOTONIC, 0, 0, handler, self);
-
-        if (r >= 0)
-                r = sd_event_source_set_enabled(*ret, SD_EVENT_OFF);
-        if (r >= 0)
-                (void)sd_event_source_set_description(*ret, "libvirt-connect");
-        return r;
-}
-
 int connector_new(sd_event *event, MainQueue *queue, const char *uri, const ConnectorOps *ops,
                   void *self, Connector **ret) {
         Connector *connector = g_new(Connector, 1);
@@ -246,9 +228,10 @@ int connector_new(sd_event *event, MainQueue *queue, const char *uri, const Conn
                 .self = self,
                 .retry_sec = RETRY_MIN_SEC,
         };
-        r = timer_add(event, on_timer, connector, &connector->timer);
+        r = timer_new(event, on_timer, connector, "libvirt-connect", &connector->timer);
         if (r >= 0)
-                r = timer_add(event, on_impatient, connector, &connector->patience);
+                r = timer_new(event, on_impatient, connector, "libvirt-patience",
+                              &connector->patience);
         if (r < 0) {
                 connector_free(connector);
                 return r;

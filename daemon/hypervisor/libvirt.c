@@ -15,6 +15,7 @@
 #include "hypervisor/link.h"
 #include "hypervisor/looks.h"
 #include "hypervisor/main-queue.h"
+#include "hypervisor/timer.h"
 #include "hypervisor/verbs.h"
 
 #include "autoptr-bus.h"
@@ -79,22 +80,8 @@ static void look_free(void *data) {
         g_free(look);
 }
 
-/* Arms a timer that goes off once, @seconds from now. */
-static void timer_arm(sd_event_source *timer, unsigned seconds) {
-        int r = sd_event_source_set_time_relative(timer, (uint64_t)seconds * G_USEC_PER_SEC);
-
-        if (r >= 0)
-                r = sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
-        if (r < 0)
-                sd_journal_print(LOG_ERR, "Could not set a timer: %s", g_strerror(-r));
-}
-
 static Link *self_link(Libvirt *self) {
         return connector_link(self->connector);
-}
-
-static void timer_disarm(sd_event_source *timer) {
-        (void)sd_event_source_set_enabled(timer, SD_EVENT_OFF);
 }
 
 static unsigned retry_next(unsigned seconds) {
@@ -436,16 +423,6 @@ Hypervisor libvirt_seam(Libvirt *self) {
 
 /* --- Beginning and end --- */
 
-static int timer_new(Libvirt *self, sd_event_time_handler_t handler, const char *description,
-                     sd_event_source **ret) {
-        int r = sd_event_add_time(self->event, ret, CLOCK_MONOTONIC, 0, 0, handler, self);
-
-        if (r < 0)
-                return r;
-        (void)sd_event_source_set_description(*ret, description);
-        return sd_event_source_set_enabled(*ret, SD_EVENT_OFF);
-}
-
 int libvirt_new(sd_event *event, const char *uri, Libvirt **ret) {
         g_autoptr(Libvirt) self = g_new0(Libvirt, 1);
         int r;
@@ -466,9 +443,10 @@ int libvirt_new(sd_event *event, const char *uri, Libvirt **ret) {
                 r = connector_new(event, self->queue, self->uri, &connector_ops, self,
                                   &self->connector);
         if (r >= 0)
-                r = timer_new(self, on_relist, "libvirt-relist", &self->relist_timer);
+                r = timer_new(event, on_relist, self, "libvirt-relist", &self->relist_timer);
         if (r >= 0)
-                r = timer_new(self, on_list_retry, "libvirt-list-retry", &self->list_retry_timer);
+                r = timer_new(event, on_list_retry, self, "libvirt-list-retry",
+                              &self->list_retry_timer);
         if (r < 0)
                 return r;
         *ret = g_steal_pointer(&self);
