@@ -49,6 +49,16 @@ equal() {
     fi
 }
 
+# bounded SECONDS COMMAND...: true within that time; says nothing.
+bounded() {
+    local end=$((${EPOCHREALTIME/./} + $1 * 1000000))
+    shift
+    until "$@" > /dev/null 2>&1; do
+        ((${EPOCHREALTIME/./} < end)) || return 1
+        sleep 0.1
+    done
+}
+
 # wait_until DESCRIPTION SECONDS COMMAND...: a check that may take a while.
 # Returns 1 when the time is over.
 wait_until() {

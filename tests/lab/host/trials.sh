@@ -24,16 +24,6 @@ now_ms() { echo $((${EPOCHREALTIME/./} / 1000)); }
 
 sleep_ms() { sleep "$(($1 / 1000)).$(printf %03d $(($1 % 1000)))"; }
 
-# bounded SECONDS COMMAND...: true within that time; says nothing.
-bounded() {
-    local end=$((${EPOCHREALTIME/./} + $1 * 1000000))
-    shift
-    until "$@" > /dev/null 2>&1; do
-        ((${EPOCHREALTIME/./} < end)) || return 1
-        sleep 0.1
-    done
-}
-
 # --- A trial ---
 
 wrong() { wrongs+=("$*"); }

@@ -29,7 +29,7 @@ beside() {
     printf '$ %s &\n' "$1"
     on_terminal "echo \$\$ > /run/session.pid; exec $1" || true &
     beside=$!
-    quietly 10 test -s /run/session.pid
+    bounded 10 test -s /run/session.pid
     sleep 3
     echo
 }
@@ -50,16 +50,6 @@ typed() {
     sleep 3
 }
 
-# quietly SECONDS COMMAND...: as wait_until, without a word.
-quietly() {
-    local end=$((${EPOCHREALTIME/./} + $1 * 1000000))
-    shift
-    until "$@" > /dev/null 2>&1; do
-        ((${EPOCHREALTIME/./} < end)) || return 1
-        sleep 0.1
-    done
-}
-
 echo "SESSION begin"
 show 0 'feosctl'
 show 0 'feosctl gpu 01:00.0'
@@ -67,14 +57,14 @@ show 3 'feosctl check box --gpu 01:00.0 --gpu 07:01.0'
 show 0 'feosctl create box --gpu 01:00.0 --gpu 02:00.0 --vcpus 1 --memory 512M --firmware bios --kernel vmlinuz --initrd guest.img --cmdline "console=ttyS0 quiet mitigations=off"'
 show 0 'feosctl machines'
 show 1 'feosctl create other --gpu 01:00.0'
-quietly 120 grep -q '^GUEST ready' "$(guest_console box)"
+bounded 120 grep -q '^GUEST ready' "$(guest_console box)"
 # The lab's guest shows what is typed only when it is told to.
 guest_do box 'stty echo' > /dev/null
 show 0 'feosctl console box' < <(typed 'uname -sr\r' '\035')
 beside 'feosctl monitor'
 show 0 'feosctl shutdown box'
-quietly 60 machine_is box stopped
-quietly 60 cards_are_home
+bounded 60 machine_is box stopped
+bounded 60 cards_are_home
 end_beside
 show 0 'feosctl gpus'
 show 0 'feosctl log box -n 6'
