@@ -25,6 +25,11 @@ bool domain_may_live(const Domain *domain) {
                (domain->start_asked && !domain->process_died);
 }
 
+void domain_ask_for_start(Domain *domain) {
+        domain->start_asked = true;
+        domain->process_died = false; /* that was an earlier QEMU */
+}
+
 bool manager_domain_may_live(Manager *manager, const char *uuid) {
         const Domain *domain = manager_find_domain(manager, uuid);
 

@@ -196,7 +196,7 @@ static void launch_start(Launch *launch) {
                 return;
         }
         if (domain)
-                domain->start_asked = true;
+                domain_ask_for_start(domain);
         launch_act(launch, HYPERVISOR_START, launch_started);
 }
 

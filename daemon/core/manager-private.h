@@ -180,6 +180,9 @@ void manager_condemn(Manager *manager, const char *uuid, bool forget);
 /* Whether a QEMU of the domain lives or may live. */
 bool domain_may_live(const Domain *domain);
 
+/* libvirt is about to be asked to start it: from now on it may have a QEMU that nobody has seen. */
+void domain_ask_for_start(Domain *domain);
+
 /* Whether a QEMU of this domain lives or may live. */
 bool manager_domain_may_live(Manager *manager, const char *uuid);
 

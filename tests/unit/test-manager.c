@@ -1264,6 +1264,33 @@ static void a_qemu_that_dies_while_libvirt_starts_keeps_its_cards_until_that_ans
         world_free(world);
 }
 
+/* Not the first start, so the QEMU of an earlier one has been seen to die. */
+static void a_start_that_libvirt_took_with_it_keeps_its_cards_until_that_answers(void **state) {
+        World *world = booted_scene();
+        Caller caller = { 0 };
+
+        run_box(world);
+        manager_power_off_machine(world->manager, "box", caller_done, &caller);
+        world_run(world);
+        assert_done(&caller);
+        manager_start_machine(world->manager, "box", caller_done, &caller);
+        while (!world_domain(world, "box")->active)
+                assert_true(world_step(world));
+        world->connecting = true;
+        world_set_connected(world, false);
+        world_run(world);
+        assert_refused(&caller, REFUSAL_HYPERVISOR_UNAVAILABLE);
+        world_kill_qemu(world, world_domain(world, "box"));
+        world_run(world);
+        assert_string_equal(world_driver(world, AUDIO_CARD), "vfio-pci");
+        assert_int_equal(world->helpers->len, 0);
+        world->connecting = false;
+        world_set_connected(world, true);
+        world_run(world);
+        assert_everything_home(world);
+        world_free(world);
+}
+
 static void libvirts_word_that_it_is_off_is_not_believed_while_qemu_lives(void **state) {
         World *world = booted_scene();
         WorldDomain *domain;
@@ -1413,6 +1440,7 @@ int main(void) {
                 cmocka_unit_test(a_qemu_that_dies_while_libvirt_is_away_gives_its_cards_back),
                 cmocka_unit_test(
                         a_qemu_that_dies_while_libvirt_starts_keeps_its_cards_until_that_answers),
+                cmocka_unit_test(a_start_that_libvirt_took_with_it_keeps_its_cards_until_that_answers),
                 cmocka_unit_test(libvirts_word_that_it_is_off_is_not_believed_while_qemu_lives),
                 cmocka_unit_test(every_request_in_a_wrong_state_is_refused),
                 cmocka_unit_test(a_card_that_vanishes_under_a_launch_ends_it),
