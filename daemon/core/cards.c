@@ -409,13 +409,6 @@ static void device_removed(void *userdata, PciAddress address) {
                 manager_drop_gpu(manager, gpu);
 }
 
-static bool is_listed(const GArray *addresses, PciAddress address) {
-        for (guint i = 0; i < addresses->len; i++)
-                if (pci_address_equal(g_array_index(addresses, PciAddress, i), address))
-                        return true;
-        return false;
-}
-
 /* Whether the record has the function to give back, and it is not on vfio-pci. */
 static bool gpu_misses(const Gpu *gpu, const PciFunction *function) {
         const FunctionOrigin *origin = gpu_origin(gpu, function->address);
@@ -450,7 +443,7 @@ static void devices_listed(void *userdata, const GArray *addresses) {
         for (guint i = manager->gpus->len; i-- > 0;) {
                 Gpu *gpu = g_ptr_array_index(manager->gpus, i);
 
-                if (!is_listed(addresses, gpu->address))
+                if (!pci_addresses_find(addresses, gpu->address, NULL))
                         manager_drop_gpu(manager, gpu);
         }
         for (guint i = 0; i < manager->orphans->len; i++) {

@@ -91,3 +91,23 @@ bool pci_address_equal(PciAddress a, PciAddress b) {
 bool pci_address_same_slot(PciAddress a, PciAddress b) {
         return a.domain == b.domain && a.bus == b.bus && a.slot == b.slot;
 }
+
+bool pci_addresses_find(const GArray *addresses, PciAddress address, guint *ret_index) {
+        for (guint i = 0; i < addresses->len; i++)
+                if (pci_address_equal(g_array_index(addresses, PciAddress, i), address)) {
+                        if (ret_index)
+                                *ret_index = i;
+                        return true;
+                }
+        return false;
+}
+
+bool pci_addresses_equal(const GArray *a, const GArray *b) {
+        if (a->len != b->len)
+                return false;
+        for (guint i = 0; i < a->len; i++)
+                if (!pci_address_equal(g_array_index(a, PciAddress, i),
+                                       g_array_index(b, PciAddress, i)))
+                        return false;
+        return true;
+}

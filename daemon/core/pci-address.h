@@ -1,6 +1,7 @@
 /* A PCI address: parsed once, kept as numbers, printed one way. */
 #pragma once
 
+#include <glib.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -31,3 +32,10 @@ bool pci_address_equal(PciAddress a, PciAddress b);
 
 /* Whether the two are functions of one slot (or one and the same function). */
 bool pci_address_same_slot(PciAddress a, PciAddress b);
+
+/* Whether @addresses, an array of PciAddress, has @address; @ret_index, which may be NULL, is set
+ * to where, and left alone where it has not. */
+bool pci_addresses_find(const GArray *addresses, PciAddress address, guint *ret_index);
+
+/* Whether the two arrays of PciAddress have the same ones in the same order. */
+bool pci_addresses_equal(const GArray *a, const GArray *b);

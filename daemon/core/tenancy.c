@@ -3,15 +3,8 @@
  * card that has gone from the bus is a loss. */
 #include "core/manager-private.h"
 
-static bool is_among_addresses(const GArray *addresses, PciAddress address) {
-        for (guint i = 0; i < addresses->len; i++)
-                if (pci_address_equal(g_array_index(addresses, PciAddress, i), address))
-                        return true;
-        return false;
-}
-
 static bool domain_names_function(const Domain *domain, const PciFunction *function) {
-        return is_among_addresses(domain->facts->hostdevs, function->address);
+        return pci_addresses_find(domain->facts->hostdevs, function->address, NULL);
 }
 
 /* libvirt's live XML names addresses, and keeps naming one whose device has gone from the bus until
@@ -28,7 +21,7 @@ static bool domain_names_function(const Domain *domain, const PciFunction *funct
  *   The drivers that take vfio-pci's place for one kind of device have "vfio" in their name. */
 static bool domain_has_function(const Domain *domain, const PciFunction *function) {
         return domain_names_function(domain, function) &&
-               !is_among_addresses(domain->lost, function->address) &&
+               !pci_addresses_find(domain->lost, function->address, NULL) &&
                (!pci_function_on_host_driver(function) || strstr(function->driver, "vfio"));
 }
 
@@ -75,7 +68,7 @@ bool manager_has_live_domain(Manager *manager, const char *name) {
 
 static void domain_lose_function(Domain *domain, const PciFunction *function) {
         if (domain_names_function(domain, function) &&
-            !is_among_addresses(domain->lost, function->address))
+            !pci_addresses_find(domain->lost, function->address, NULL))
                 g_array_append_val(domain->lost, function->address);
 }
 
@@ -105,20 +98,10 @@ Machine *manager_take_from_domain(Manager *manager, const Gpu *gpu) {
 
 void domain_forget_lost(Domain *domain, bool new_process) {
         for (guint i = domain->lost->len; i-- > 0;)
-                if (new_process || !is_among_addresses(domain->facts->hostdevs,
-                                                       g_array_index(domain->lost, PciAddress, i)))
+                if (new_process ||
+                    !pci_addresses_find(domain->facts->hostdevs,
+                                        g_array_index(domain->lost, PciAddress, i), NULL))
                         g_array_remove_index(domain->lost, i);
-}
-
-/* In the same order, too: both are in that of the machine's own list. */
-static bool are_same_addresses(const GArray *a, const GArray *b) {
-        if (a->len != b->len)
-                return false;
-        for (guint i = 0; i < a->len; i++)
-                if (!pci_address_equal(g_array_index(a, PciAddress, i),
-                                       g_array_index(b, PciAddress, i)))
-                        return false;
-        return true;
 }
 
 bool machine_look_for_gpus(Manager *manager, Machine *machine) {
@@ -130,10 +113,11 @@ bool machine_look_for_gpus(Manager *manager, Machine *machine) {
                 PciAddress address = g_array_index(machine->gpus, PciAddress, i);
 
                 if (manager_find_gpu(manager, address) &&
-                    !(lost && is_among_addresses(lost, address)))
+                    !(lost && pci_addresses_find(lost, address, NULL)))
                         g_array_append_val(present, address);
         }
-        if (are_same_addresses(present, machine->present))
+        /* Both are in the order of the machine's own list. */
+        if (pci_addresses_equal(present, machine->present))
                 return false;
         g_array_unref(machine->present);
         machine->present = g_steal_pointer(&present);

@@ -46,19 +46,8 @@ struct DeviceMonitor {
         GArray *known;               /* PciAddress: GPUs that were told of and not yet gone */
 };
 
-static bool known_find(const GArray *known, PciAddress address, guint *ret_index) {
-        for (guint i = 0; i < known->len; i++)
-                if (pci_address_equal(g_array_index(known, PciAddress, i), address)) {
-                        *ret_index = i;
-                        return true;
-                }
-        return false;
-}
-
 static void gpu_changed(DeviceMonitor *monitor, PciAddress address) {
-        guint i;
-
-        if (!known_find(monitor->known, address, &i))
+        if (!pci_addresses_find(monitor->known, address, NULL))
                 g_array_append_val(monitor->known, address);
         monitor->events->device_changed(monitor->userdata, address);
 }
@@ -66,7 +55,7 @@ static void gpu_changed(DeviceMonitor *monitor, PciAddress address) {
 static void gpu_removed(DeviceMonitor *monitor, PciAddress address) {
         guint i;
 
-        if (!known_find(monitor->known, address, &i))
+        if (!pci_addresses_find(monitor->known, address, &i))
                 return;
 
         g_array_remove_index(monitor->known, i);
