@@ -208,6 +208,26 @@ daemon_has_grown() {
         echo "the daemon has grown from ${rss_then[$pid]} to $rss KiB"
 }
 
+# Each function still decodes the memory that the kernel has given it. A card that was reset behind its
+# driver's back stays on it, and its registers are zeros.
+memory_is_lost() {
+    local address function ranges range bars i
+    for address in "${!home[@]}"; do
+        [[ ! ${holder[${group[$address]-none}]-} ]] || continue
+        for function in /sys/bus/pci/devices/"${address%.*}".*; do
+            mapfile -t ranges 2> /dev/null < "$function/resource" || continue
+            read -ra bars < <(od -An -v -t u4 -w24 -j 16 -N 24 "$function/config")
+            for i in "${!bars[@]}"; do
+                read -ra range <<< "${ranges[i]}"
+                # 0x200: IORESOURCE_MEM (include/linux/ioport.h).
+                ((!(range[2] & 0x200) || (range[0] & 0xfffffff0) == (bars[i] & 0xfffffff0))) ||
+                    printf '%s has %#x in BAR %d, its memory is at %#x\n' "${function##*/}" \
+                        "${bars[i]}" "$i" "${range[0]}"
+            done
+        done
+    done
+}
+
 # --- All of it ---
 
 # invariants SECONDS: waits so long for everything to be where it belongs, and says what is not. A
@@ -242,5 +262,6 @@ invariants() {
         fi
         sleep 0.1
     done
+    memory_is_lost
     daemon_has_grown
 }
