@@ -261,10 +261,9 @@ typedef struct HostOps {
         int (*ledger_remove)(void *self, PciAddress card);
         /* Every record found, a new array that owns its CardRecords. */
         GPtrArray *(*ledger_read)(void *self);
-        /* Asks; @done is called exactly once, never from within this call, unless cancelled.
-         * Returns a ticket (never 0). The question is copied. */
-        uint64_t (*survey)(void *self, const SurveyQuestion *question, SurveyDone done,
-                           void *userdata);
+        /* Asks; @done is called exactly once, never from within this call. The question is copied.
+         */
+        void (*survey)(void *self, const SurveyQuestion *question, SurveyDone done, void *userdata);
         /* Calls @died once when the process behind @pidfd, which is duplicated, is dead; never from
          * within this call. Returns a ticket, 0 when it cannot be watched. */
         uint64_t (*watch_process)(void *self, int pidfd, void (*died)(void *userdata),

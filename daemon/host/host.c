@@ -100,11 +100,11 @@ static GPtrArray *host_ledger_read(void *self) {
         return ledger_read(host->ledger);
 }
 
-static uint64_t host_survey(void *self, const SurveyQuestion *question, SurveyDone done,
-                            void *userdata) {
+static void host_survey(void *self, const SurveyQuestion *question, SurveyDone done,
+                        void *userdata) {
         SystemHost *host = self;
 
-        return surveys_ask(host->surveys, question, done, userdata);
+        surveys_ask(host->surveys, question, done, userdata);
 }
 
 static uint64_t host_watch_process(void *self, int pidfd, void (*died)(void *userdata),

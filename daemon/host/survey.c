@@ -23,7 +23,6 @@ struct Surveys {
         char *program;
         char **directories;
         char **block_devices;
-        uint64_t last_ticket;
         GPtrArray *running; /* Survey *, owned */
 };
 
@@ -327,8 +326,8 @@ static char **images_add(GStrvBuilder *builder, const SurveyQuestion *question) 
         return g_strv_builder_end(paths);
 }
 
-uint64_t surveys_ask(Surveys *surveys, const SurveyQuestion *question, SurveyDone done,
-                     void *userdata) {
+void surveys_ask(Surveys *surveys, const SurveyQuestion *question, SurveyDone done,
+                 void *userdata) {
         g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
         Survey *survey = g_new0(Survey, 1);
         int r;
@@ -357,7 +356,6 @@ uint64_t surveys_ask(Surveys *surveys, const SurveyQuestion *question, SurveyDon
         }
 
         g_ptr_array_add(surveys->running, survey);
-        return ++surveys->last_ticket;
 }
 
 static bool link_is_asked(const Surveys *surveys, PciAddress address) {

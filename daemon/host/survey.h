@@ -22,8 +22,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Surveys, surveys_free)
 
 /* See HostOps.survey. The cards' companions are surveyed with them. An answer with an error may
  * hold less than was asked; without one there is an answer for each image. */
-uint64_t surveys_ask(Surveys *surveys, const SurveyQuestion *question, SurveyDone done,
-                     void *userdata);
+void surveys_ask(Surveys *surveys, const SurveyQuestion *question, SurveyDone done, void *userdata);
 
 /* Asks for the link of the device at @address; events->link_read follows, unless the device does
  * not answer. While the same was asked already nothing more is done. */

@@ -496,8 +496,8 @@ static void world_add_serials(World *world, const GArray *cards, GArray *serials
                 }
 }
 
-static uint64_t world_survey(void *self, const SurveyQuestion *question, SurveyDone done,
-                             void *userdata) {
+static void world_survey(void *self, const SurveyQuestion *question, SurveyDone done,
+                         void *userdata) {
         World *world = self;
         Survey *survey = g_new0(Survey, 1);
 
@@ -517,7 +517,6 @@ static uint64_t world_survey(void *self, const SurveyQuestion *question, SurveyD
         survey->done = done;
         survey->userdata = userdata;
         world_later(world, survey_run, survey, survey_free, false);
-        return 1;
 }
 
 typedef struct Watch {
