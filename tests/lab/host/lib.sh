@@ -301,6 +301,20 @@ journalled() {
             END { if (new) printf "%s>%s ", old, new }'
 }
 
+# switch_off SCENARIO WATCH: has the host go down and WATCH look on; it returns when it has seen enough.
+# The end of the scenario is told here, for nobody else is left to do so.
+switch_off() {
+    trap '' TERM
+    touch /run/feos-lab-goes-off
+    systemctl --no-block poweroff
+    "$2"
+    printf '%s\n' "LAB through" "LAB end $1 0" "LAB off"
+    # The host is not to go before they have arrived.
+    stty -F /dev/ttyS1 -echo
+    trap - TERM
+    exec sleep infinity
+}
+
 # The host as it should be when nobody has taken anything.
 cards_are_home() {
     driver_is "$GPU_AUDIO" bochs-drm && driver_is "$GPU_AUDIO_COMPANION" snd_hda_intel &&
