@@ -2,9 +2,11 @@
  * the Machine records of those that are ours. libvirt's word that a domain has stopped does not
  * prove that its QEMU is dead (qemuProcessStop ignores the result of the kill), and when libvirt is
  * down it says nothing at all; so each QEMU is watched by pidfd, and a domain counts as over when
- * both agree, or the process is dead and nobody is there to ask. Nobody is there only when an
- * attempt to connect has said so: a libvirtd that is starting has no connection yet, and ends
- * domains. */
+ * both agree, or the process is dead and nobody is there to ask, which an attempt to connect has to
+ * say. Its cards wait for libvirt even then. When it is back it resets the cards of every domain
+ * whose QEMU it finds dead, unless they are on vfio-pci, their host drivers notwithstanding; and it
+ * resets a bus for each function of it, so that all but the last are left without their BARs
+ * (virPCIDeviceReset() in libvirt's src/util/virpci.c). */
 #include "core/manager-private.h"
 
 #include <string.h>
@@ -36,6 +38,12 @@ bool manager_domain_may_live(Manager *manager, const char *uuid) {
         /* Of a domain that nobody has seen, only a libvirt that has told them all says it is not.
          */
         return domain ? domain_may_live(domain) : !manager->domains_known;
+}
+
+bool manager_domain_keeps_cards(Manager *manager, const char *uuid) {
+        const Domain *domain = manager_find_domain(manager, uuid);
+
+        return manager_domain_may_live(manager, uuid) || (domain && domain->unreaped);
 }
 
 /* --- machines --- */
@@ -133,7 +141,8 @@ static MachineEvent domain_observation(const Domain *domain, const char **ret_re
         if (!domain_may_live(domain)) {
                 if (facts->first_start != FIRST_START_DONE && !domain->has_run)
                         return MACHINE_SEEN_NEVER_STARTED;
-                *ret_reason = off_reason_to_string(facts->off_reason);
+                *ret_reason = domain->unreaped ? "QEMU died; its GPUs go home when libvirt is back"
+                                               : off_reason_to_string(facts->off_reason);
                 return facts->off_reason == DOMAIN_OFF_CRASHED ? MACHINE_SEEN_CRASHED
                                                                : MACHINE_SEEN_OFF;
         }
@@ -329,10 +338,7 @@ static void domain_died(void *userdata) {
         domain->process_lives = false;
         domain->process_died = true;
         if (domain->facts->active) {
-                /* libvirt is about to find out, and it knows why. No card goes home before it is
-                 * through: it resets those of a domain that it ends unless they are on vfio-pci,
-                 * and a secondary bus reset leaves a card that is on its host driver already
-                 * without its BARs (virPCIDeviceReset() in libvirt's src/util/virpci.c). */
+                /* libvirt is about to find out, and it knows why. */
                 manager->hypervisor.ops->look(manager->hypervisor.self, domain->facts->uuid);
                 return;
         }
@@ -388,6 +394,13 @@ static void manager_take_domain(Manager *manager, DomainFacts *facts) {
                 facts->pid = old_pid;
                 domain->facts->hostdevs = facts->hostdevs;
                 facts->hostdevs = live;
+        }
+
+        /* One that is back takes its dead for alive until it has tried their monitors. */
+        domain->unreaped = domain->unreaped && facts->active && facts->pid == 0;
+        if (domain->unreaped) {
+                facts->active = false;
+                facts->off_reason = DOMAIN_OFF_CRASHED;
         }
 
         DomainFacts before = *domain->facts;
@@ -478,8 +491,7 @@ static void connection_changed(void *userdata) {
                 manager->observer.service_changed(manager->observer_data);
 }
 
-/* Who has seen its process die and cannot ask libvirt need not wait for it: one that starts later
- * finds the process dead and touches no card. */
+/* That its process is dead is enough to say so. */
 static void unreachable(void *userdata) {
         Manager *manager = userdata;
         g_autoptr(GList) known = g_hash_table_get_values(manager->domains);
@@ -487,8 +499,10 @@ static void unreachable(void *userdata) {
         for (GList *l = known; l; l = l->next) {
                 Domain *domain = l->data;
 
-                if (domain->facts->active && domain->process_died)
-                        domain_is_over(manager, domain);
+                if (!domain->facts->active || !domain->process_died)
+                        continue;
+                domain->unreaped = true;
+                domain_is_over(manager, domain);
         }
         manager_follow_through(manager);
 }

@@ -15,6 +15,7 @@ typedef struct Domain {
         uint64_t watch;        /* on QEMU's process; 0 = none */
         bool process_lives;    /* as the watch says; libvirt's word alone proves no death */
         bool process_died;     /* the watch has seen it die */
+        bool unreaped;         /* it died while libvirt was away, which is not through with it */
         bool start_asked;      /* libvirt was asked to start it and has not answered, or went */
         bool has_run;          /* it was seen to run: no unfinished Create any more */
         bool undefine_asked;   /* of an unfinished Create; */
@@ -185,6 +186,10 @@ void domain_ask_for_start(Domain *domain);
 
 /* Whether a QEMU of this domain lives or may live. */
 bool manager_domain_may_live(Manager *manager, const char *uuid);
+
+/* Whether the cards of this domain have to stay on vfio-pci: a QEMU of it may live, or libvirt is
+ * not through with one that has died, and would reset them. */
+bool manager_domain_keeps_cards(Manager *manager, const char *uuid);
 
 /* By UUID in either case, and by name: never by either at once, for one machine may be named as
  * another's UUID reads. */

@@ -236,14 +236,14 @@ static Refusal *release_refusal(Manager *manager, Gpu *gpu) {
 
         if (verdict != GPU_OK)
                 return gpu_refusal(gpu, verdict);
-        /* A machine that libvirt is not there to speak of may have it. */
+        /* A machine that libvirt is not there to speak of may have it, or libvirt may want it. */
         if (gpu->record && gpu->record->machine_uuid[0] && !manager->domains_known &&
-            manager_domain_may_live(manager, gpu->record->machine_uuid))
+            manager_domain_keeps_cards(manager, gpu->record->machine_uuid))
                 return refusal_new(
                         REFUSAL_HYPERVISOR_UNAVAILABLE, pci_address_print(gpu->address, shown),
                         "Start libvirt: systemctl start libvirtd (or virtqemud).",
-                        "GPU %s was taken for a machine, and libvirt has not told whether "
-                        "that still runs.",
+                        "GPU %s was taken for a machine, and libvirt has not told that it is "
+                        "through with that.",
                         shown);
         /* The kernel would refuse: a group with a VFIO user takes no host driver (since 5.19). */
         if (taker[0])

@@ -31,7 +31,7 @@
 
 /* When all domains are listed again, in seconds after the connect. A libvirtd that has just started
  * takes up its running domains one by one, drops those whose QEMU is gone, and sends no event. */
-static const unsigned relist_at_sec[] = { 2, 10, 30 };
+static const unsigned relist_at_sec[] = { 2, 10, 30, 120 };
 
 struct Libvirt {
         sd_event *event;

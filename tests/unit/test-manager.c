@@ -1228,18 +1228,38 @@ static void a_machine_that_is_renamed_elsewhere_follows(void **state) {
         world_free(world);
 }
 
-static void a_qemu_that_dies_while_libvirt_is_away_gives_its_cards_back(void **state) {
+/* libvirt, when it is back, resets the cards of whom it finds dead, unless they are on vfio-pci. */
+static void a_qemu_that_dies_while_libvirt_is_away_keeps_its_cards_until_that_is_through(
+        void **state) {
         World *world = booted_scene();
+        Caller caller = { 0 };
+        WorldDomain *domain;
 
         run_box(world);
+        domain = world_domain(world, "box");
         world_set_connected(world, false);
         world_run(world);
         assert_gpu(world, AUDIO_CARD, GPU_ATTACHED, "box");
-        world_kill_qemu(world, world_domain(world, "box"));
+        world_kill_qemu(world, domain);
         world_run(world);
-        assert_everything_home(world);
+        assert_gpu(world, AUDIO_CARD, GPU_VFIO_BOUND, "");
         assert_int_equal(manager_machine(world->manager, "box")->state, MACHINE_CRASHED);
+        manager_release_gpu(world->manager, at(AUDIO_CARD), caller_done, &caller);
+        world_run(world);
+        assert_refused(&caller, REFUSAL_HYPERVISOR_UNAVAILABLE);
+        assert_int_equal(world->helpers->len, 0);
+
+        /* Back, it thinks that the domain runs; */
+        domain->active = true;
+        domain->pid = 0;
         world_set_connected(world, true);
+        world_run(world);
+        assert_gpu(world, AUDIO_CARD, GPU_VFIO_BOUND, "");
+        assert_int_equal(manager_machine(world->manager, "box")->state, MACHINE_CRASHED);
+        /* then it is through with that. */
+        domain->active = false;
+        domain->off_reason = DOMAIN_OFF_CRASHED;
+        world_look_again(world, domain);
         world_run(world);
         assert_everything_home(world);
         assert_int_equal(manager_machine(world->manager, "box")->state, MACHINE_CRASHED);
@@ -1437,10 +1457,12 @@ int main(void) {
                 cmocka_unit_test(a_card_that_cannot_be_looked_at_is_not_gone),
                 cmocka_unit_test(a_check_while_a_card_vanishes_judges_what_is_left),
                 cmocka_unit_test(a_machine_that_is_renamed_elsewhere_follows),
-                cmocka_unit_test(a_qemu_that_dies_while_libvirt_is_away_gives_its_cards_back),
+                cmocka_unit_test(
+                        a_qemu_that_dies_while_libvirt_is_away_keeps_its_cards_until_that_is_through),
                 cmocka_unit_test(
                         a_qemu_that_dies_while_libvirt_starts_keeps_its_cards_until_that_answers),
-                cmocka_unit_test(a_start_that_libvirt_took_with_it_keeps_its_cards_until_that_answers),
+                cmocka_unit_test(
+                        a_start_that_libvirt_took_with_it_keeps_its_cards_until_that_answers),
                 cmocka_unit_test(libvirts_word_that_it_is_off_is_not_believed_while_qemu_lives),
                 cmocka_unit_test(every_request_in_a_wrong_state_is_refused),
                 cmocka_unit_test(a_card_that_vanishes_under_a_launch_ends_it),

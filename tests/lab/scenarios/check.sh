@@ -85,7 +85,7 @@ exec {held}>&-
 
 # Opened as another user, whose name is told.
 in_background setpriv --reuid nobody --regid nogroup --clear-groups bash -c 'echo; exec sleep 1000' < "$node"
-stands GPUBusy 'user nobody\) has /dev/dri' "another user's process" "$GPU_USB"
+stands GPUBusy 'Process [0-9]+ \(.*user nobody\) has /dev/dri' "another user's process" "$GPU_USB"
 let_go "it"
 
 framebuffer=/dev/$(basename /sys/bus/pci/devices/"$GPU_USB"/graphics/fb*)
@@ -150,6 +150,8 @@ dmsetup remove lab-volume
 
 # --- Memory ---
 
+# The first of them is memory-mib.
+GUEST_OPTIONS=("${GUEST_OPTIONS[@]:3}")
 available=$(awk '$1 == "MemAvailable:" { print int($2 / 1024) }' /proc/meminfo)
 stands InvalidOption 'The machine takes .* all of it at once for its GPUs, and the host has' \
     "memory that is not free" "$GPU_USB" memory-mib t $((available + 50))
@@ -157,7 +159,7 @@ check "without GPUs it is a warning" grep -q '"warning" "InvalidOption" "memory-
     vm1 Check 'sasa{sv}' box 0 1 memory-mib t $((available + 50)))"
 systemctl start machine.slice
 systemctl set-property --runtime machine.slice MemoryMax=600M
-stands InvalidOption 'all may have 600 MiB \(MemoryMax= of machine.slice\)' \
+stands InvalidOption 'The machine takes .* all may have 600 MiB \(MemoryMax= of machine.slice\)' \
     "the limit of all machines" "$GPU_USB" memory-mib t 512
 systemctl set-property --runtime machine.slice MemoryMax=infinity
 
