@@ -49,35 +49,35 @@ void world_run(World *world) {
                         fail_msg("the world does not come to rest");
 }
 
-static PciAddress parsed(const char *address) {
+static PciAddress world_address(const char *address) {
         PciAddress ret;
 
         assert_true(pci_address_parse(address, &ret));
         return ret;
 }
 
-static bool is_marked(const GArray *list, PciAddress address) {
+static bool world_is_marked(const GArray *list, PciAddress address) {
         for (guint i = 0; i < list->len; i++)
                 if (pci_address_equal(g_array_index(list, PciAddress, i), address))
                         return true;
         return false;
 }
 
-static void unmark(GArray *list, PciAddress address) {
+static void world_unmark(GArray *list, PciAddress address) {
         for (guint i = list->len; i-- > 0;)
                 if (pci_address_equal(g_array_index(list, PciAddress, i), address))
                         g_array_remove_index(list, i);
 }
 
 void world_mark(GArray *list, const char *address) {
-        PciAddress a = parsed(address);
+        PciAddress a = world_address(address);
 
         g_array_append_val(list, a);
 }
 
 /* --- the kernel --- */
 
-static WorldFunction *function_at(World *world, PciAddress address) {
+static WorldFunction *world_function_at(World *world, PciAddress address) {
         for (guint i = 0; i < world->functions->len; i++) {
                 WorldFunction *function = g_ptr_array_index(world->functions, i);
 
@@ -88,7 +88,7 @@ static WorldFunction *function_at(World *world, PciAddress address) {
 }
 
 WorldFunction *world_function(World *world, const char *address) {
-        return function_at(world, parsed(address));
+        return world_function_at(world, world_address(address));
 }
 
 const char *world_driver(World *world, const char *address) {
@@ -99,7 +99,7 @@ WorldFunction *world_add(World *world, const char *address, uint32_t class, int 
                          const char *driver) {
         WorldFunction *function = g_new0(WorldFunction, 1);
 
-        function->facts.address = parsed(address);
+        function->facts.address = world_address(address);
         function->facts.class = class;
         function->facts.vendor = 0x1234;
         function->facts.device = 0x1111;
@@ -112,12 +112,12 @@ WorldFunction *world_add(World *world, const char *address, uint32_t class, int 
 }
 
 /* Whether its QEMU has the device open; libvirt may list another that was there before. */
-static bool domain_holds(const WorldDomain *domain, PciAddress address) {
-        return domain->qemu && is_marked(domain->hostdevs, address) &&
-               !is_marked(domain->lost, address);
+static bool world_domain_holds(const WorldDomain *domain, PciAddress address) {
+        return domain->qemu && world_is_marked(domain->hostdevs, address) &&
+               !world_is_marked(domain->lost, address);
 }
 
-static bool group_is_held(World *world, int group) {
+static bool world_group_is_held(World *world, int group) {
         for (guint i = 0; i < world->domains->len; i++) {
                 const WorldDomain *domain = g_ptr_array_index(world->domains, i);
 
@@ -125,7 +125,7 @@ static bool group_is_held(World *world, int group) {
                         const WorldFunction *function = g_ptr_array_index(world->functions, j);
 
                         if (function->group == group &&
-                            domain_holds(domain, function->facts.address))
+                            world_domain_holds(domain, function->facts.address))
                                 return true;
                 }
         }
@@ -152,7 +152,7 @@ static bool world_first_since_boot(void *self) {
 
 static int world_look(void *self, PciAddress address, DeviceFacts **ret) {
         World *world = self;
-        WorldFunction *function = function_at(world, address);
+        WorldFunction *function = world_function_at(world, address);
         DeviceFacts *facts;
 
         if (world->fail_look < 0)
@@ -182,23 +182,23 @@ static void world_read_link(void *self, PciAddress address) {
 }
 
 /* "" leaves it, and what is not there stays so. */
-static void power_set(char *attribute, const char *value) {
+static void world_power_set(char *attribute, const char *value) {
         if (attribute[0] && value[0])
                 g_strlcpy(attribute, value, FUNCTION_POWER_BYTES);
 }
 
 static void function_hold(WorldFunction *function) {
-        power_set(function->power.d3cold_allowed, "0");
-        power_set(function->power.control, "on");
+        world_power_set(function->power.d3cold_allowed, "0");
+        world_power_set(function->power.control, "on");
 }
 
-static bool function_is_awake(const WorldFunction *function) {
+static bool world_function_is_awake(const WorldFunction *function) {
         return !g_str_equal(function->power.d3cold_allowed, "1") &&
                !g_str_equal(function->power.control, "auto");
 }
 
 bool world_is_awake(World *world, const char *address) {
-        return function_is_awake(world_function(world, address));
+        return world_function_is_awake(world_function(world, address));
 }
 
 void world_set_power(World *world, const char *address, const char *d3cold_allowed,
@@ -212,14 +212,14 @@ void world_set_power(World *world, const char *address, const char *d3cold_allow
 /* Drivers let their device sleep when they probe it, vfio-pci too, which forbids it when it lets
  * go.
  */
-static void function_set_driver(WorldFunction *function, const char *driver) {
+static void world_function_set_driver(WorldFunction *function, const char *driver) {
         if (g_str_equal(function->facts.driver, driver))
                 return;
         if (pci_function_on_vfio(&function->facts))
-                power_set(function->power.control, "on");
+                world_power_set(function->power.control, "on");
         g_strlcpy(function->facts.driver, driver, sizeof(function->facts.driver));
         if (driver[0])
-                power_set(function->power.control, "auto");
+                world_power_set(function->power.control, "auto");
 }
 
 typedef struct Handover {
@@ -247,7 +247,7 @@ static void handover_end(World *world, const Handover *handover, HandoverOutcome
         PciAddress card = handover->record->card;
 
         if (outcome != HANDOVER_OVERDUE)
-                unmark(world->helpers, card);
+                world_unmark(world->helpers, card);
         if (world->manager)
                 world->host_events->handover_ended(world->manager, card, outcome, message);
 }
@@ -256,9 +256,9 @@ static void handover_end(World *world, const Handover *handover, HandoverOutcome
 static bool handover_is_refused(World *world, const Handover *handover, WorldFunction *function) {
         bool there = handover->direction == HANDOVER_TO_VFIO;
 
-        if (!is_marked(there ? world->refused : world->no_return, handover->record->card))
+        if (!world_is_marked(there ? world->refused : world->no_return, handover->record->card))
                 return false;
-        function_set_driver(function, "");
+        world_function_set_driver(function, "");
         return true;
 }
 
@@ -273,7 +273,7 @@ static void handover_step(const Handover *handover, const FunctionOrigin *origin
                 if (!first) {
                         g_strlcpy(function->driver_override, "vfio-pci",
                                   sizeof(function->driver_override));
-                        function_set_driver(function, "vfio-pci");
+                        world_function_set_driver(function, "vfio-pci");
                 }
                 function_hold(function);
         } else if (first) {
@@ -281,12 +281,12 @@ static void handover_step(const Handover *handover, const FunctionOrigin *origin
                         g_strlcpy(function->driver_override, any ? "" : origin->driver_override,
                                   sizeof(function->driver_override));
                 if (!pci_function_on_host_driver(&function->facts))
-                        function_set_driver(function,
-                                            any ? function->native_driver : origin->driver);
+                        world_function_set_driver(function,
+                                                  any ? function->native_driver : origin->driver);
         } else {
-                power_set(function->power.d3cold_allowed, origin->power.d3cold_allowed);
+                world_power_set(function->power.d3cold_allowed, origin->power.d3cold_allowed);
                 if (!any)
-                        power_set(function->power.control, origin->power.control);
+                        world_power_set(function->power.control, origin->power.control);
         }
 }
 
@@ -302,10 +302,10 @@ static void handover_move(World *world, void *data) {
                 handover_end(world, handover, HANDOVER_DONE, NULL);
                 return;
         }
-        if (is_marked(world->stuck, card))
+        if (world_is_marked(world->stuck, card))
                 return; /* until world_unstick() */
         origin = &g_array_index(origins, FunctionOrigin, handover->next % origins->len);
-        function = function_at(world, origin->address);
+        function = world_function_at(world, origin->address);
         if (!function) {
                 handover_end(world, handover, HANDOVER_FAILED, "the device has gone.");
                 return;
@@ -314,7 +314,8 @@ static void handover_move(World *world, void *data) {
                 handover_end(world, handover, HANDOVER_LOST, "it answers all ones.");
                 return;
         }
-        if (handover->direction == HANDOVER_TO_HOST && group_is_held(world, function->group)) {
+        if (handover->direction == HANDOVER_TO_HOST &&
+            world_group_is_held(world, function->group)) {
                 /* The helper waits for the VFIO group. */
                 world_later(world, handover_move, handover_copy(handover), handover_free, false);
                 return;
@@ -339,7 +340,7 @@ static void handover_origins(World *world, void *data) {
                                 g_array_index(handover->record->origins, FunctionOrigin, i).address,
                         .known = true,
                 };
-                const WorldFunction *function = function_at(world, origin.address);
+                const WorldFunction *function = world_function_at(world, origin.address);
 
                 if (!function)
                         continue;
@@ -362,7 +363,7 @@ static int world_handover(void *self, HandoverDirection direction, const CardRec
         World *world = self;
         Handover handover = { .direction = direction, .record = (CardRecord *)record };
 
-        if (is_marked(world->helpers, record->card))
+        if (world_is_marked(world->helpers, record->card))
                 return -EBUSY;
         g_array_append_val(world->helpers, record->card);
         world->handovers_begun++;
@@ -371,18 +372,18 @@ static int world_handover(void *self, HandoverDirection direction, const CardRec
 }
 
 static bool world_handing_over(void *self, PciAddress card) {
-        return is_marked(((World *)self)->helpers, card);
+        return world_is_marked(((World *)self)->helpers, card);
 }
 
 void world_overdue(World *world, const char *address) {
-        world->host_events->handover_ended(world->manager, parsed(address), HANDOVER_OVERDUE,
+        world->host_events->handover_ended(world->manager, world_address(address), HANDOVER_OVERDUE,
                                            "driver bochs-drm has not let go for 30 s.");
         world_check(world);
 }
 
 /* Which way a stuck helper was going, the world reads off the pending state. */
 void world_unstick(World *world, const char *address) {
-        PciAddress card = parsed(address);
+        PciAddress card = world_address(address);
         const Gpu *gpu = manager_gpu(world->manager, card);
         Handover handover = {
                 .direction = gpu->view.pending == GPU_PENDING_RELEASING ? HANDOVER_TO_HOST
@@ -390,15 +391,15 @@ void world_unstick(World *world, const char *address) {
                 .record = gpu->record,
         };
 
-        unmark(world->stuck, card);
+        world_unmark(world->stuck, card);
         world_later(world, handover_move, handover_copy(&handover), handover_free, false);
 }
 
 void world_end_helper(World *world, const char *address, HandoverOutcome outcome) {
-        PciAddress card = parsed(address);
+        PciAddress card = world_address(address);
 
-        unmark(world->stuck, card);
-        unmark(world->helpers, card);
+        world_unmark(world->stuck, card);
+        world_unmark(world->helpers, card);
         world->host_events->handover_ended(world->manager, card, outcome, "the helper has ended.");
         world_check(world);
 }
@@ -543,7 +544,7 @@ static uint64_t world_watch(void *self, int pidfd, void (*died)(void *userdata),
         return watch->ticket;
 }
 
-static void died_run(World *world, void *data) {
+static void world_process_died(World *world, void *data) {
         const WorldDomain *domain = data;
 
         for (guint i = 0; i < world->watches->len; i++) {
@@ -608,7 +609,7 @@ WorldDomain *world_domain(World *world, const char *name) {
         return NULL;
 }
 
-static void domain_free_one(void *data) {
+static void world_domain_free(void *data) {
         WorldDomain *domain = data;
 
         g_free(domain->name);
@@ -876,7 +877,7 @@ static void start_run(World *world, void *data) {
                 return;
         for (guint i = 0; i < domain->hostdevs->len; i++) {
                 const WorldFunction *function =
-                        function_at(world, g_array_index(domain->hostdevs, PciAddress, i));
+                        world_function_at(world, g_array_index(domain->hostdevs, PciAddress, i));
 
                 /* The group would not be viable: QEMU refuses. */
                 if (!function || !pci_function_on_vfio(&function->facts))
@@ -903,7 +904,7 @@ static void world_act(void *self, HypervisorVerb verb, const char *uuid, Hypervi
         } else if (!refusal && domain && verb == HYPERVISOR_DESTROY && domain->active) {
                 domain->qemu = domain->active = false;
                 domain->off_reason = DOMAIN_OFF_DESTROYED;
-                world_later(world, died_run, domain, NULL, false);
+                world_later(world, world_process_died, domain, NULL, false);
         } else if (!refusal && domain && verb == HYPERVISOR_UNDEFINE)
                 domain->known = false;
         else if (!refusal && domain && domain->active && verb == HYPERVISOR_PAUSE)
@@ -931,8 +932,8 @@ Hypervisor world_hypervisor(World *world) {
 WorldDomain *world_add_foreign(World *world, const char *name, const char *hostdev) {
         g_autofree char *uuid = g_uuid_string_random();
         WorldDomain *domain = domain_new(world, name, uuid);
-        PciAddress address = parsed(hostdev);
-        WorldFunction *function = function_at(world, address);
+        PciAddress address = world_address(hostdev);
+        WorldFunction *function = world_function_at(world, address);
 
         g_array_append_val(domain->hostdevs, address);
         g_strlcpy(function->facts.driver, "vfio-pci", sizeof(function->facts.driver));
@@ -946,7 +947,7 @@ void world_end_domain(World *world, WorldDomain *domain, DomainOffReason reason)
         domain->qemu = false;
         domain->active = false;
         domain->off_reason = reason;
-        world_later(world, died_run, domain, NULL, false);
+        world_later(world, world_process_died, domain, NULL, false);
         world_look_domain(world, domain->uuid);
 }
 
@@ -965,7 +966,7 @@ static void noticed_run(World *world, void *data) {
 
 void world_kill_qemu(World *world, WorldDomain *domain) {
         domain->qemu = false;
-        world_later(world, died_run, domain, NULL, false);
+        world_later(world, world_process_died, domain, NULL, false);
         world_later(world, noticed_run, domain, NULL, true);
 }
 
@@ -990,7 +991,7 @@ World *world_new(void) {
         World *world = g_new0(World, 1);
 
         world->functions = g_ptr_array_new_with_free_func(g_free);
-        world->domains = g_ptr_array_new_with_free_func(domain_free_one);
+        world->domains = g_ptr_array_new_with_free_func(world_domain_free);
         world->ledger = g_ptr_array_new_with_free_func((GDestroyNotify)card_record_free);
         world->watches = g_ptr_array_new_with_free_func(g_free);
         world->helpers = g_array_new(FALSE, TRUE, sizeof(PciAddress));
@@ -1075,7 +1076,7 @@ void world_kill_daemon(World *world) {
 }
 
 void world_uevent(World *world, const char *address) {
-        world->host_events->device_changed(world->manager, parsed(address));
+        world->host_events->device_changed(world->manager, world_address(address));
         world_check(world);
 }
 
@@ -1091,21 +1092,21 @@ void world_rebind(World *world, const char *address, const char *driver) {
 }
 
 void world_remove(World *world, const char *address) {
-        PciAddress gone = parsed(address);
+        PciAddress gone = world_address(address);
 
         for (guint i = 0; i < world->domains->len; i++) {
                 WorldDomain *domain = g_ptr_array_index(world->domains, i);
 
-                if (domain_holds(domain, gone))
+                if (world_domain_holds(domain, gone))
                         g_array_append_val(domain->lost, gone);
         }
-        g_ptr_array_remove(world->functions, function_at(world, gone));
+        g_ptr_array_remove(world->functions, world_function_at(world, gone));
         world->host_events->device_removed(world->manager, gone);
 }
 
 void world_unlist(WorldDomain *domain, const char *address) {
-        unmark(domain->hostdevs, parsed(address));
-        unmark(domain->lost, parsed(address));
+        world_unmark(domain->hostdevs, world_address(address));
+        world_unmark(domain->lost, world_address(address));
 }
 
 void world_check(World *world) {
@@ -1114,15 +1115,15 @@ void world_check(World *world) {
                 unsigned owners = 0;
 
                 if (pci_function_on_host_driver(&function->facts) && function->group >= 0 &&
-                    group_is_held(world, function->group))
+                    world_group_is_held(world, function->group))
                         fail_msg("a host driver has a function of a group that a QEMU holds");
                 for (guint j = 0; j < world->domains->len; j++) {
                         const WorldDomain *domain = g_ptr_array_index(world->domains, j);
 
-                        if (!domain_holds(domain, function->facts.address))
+                        if (!world_domain_holds(domain, function->facts.address))
                                 continue;
                         owners++;
-                        if (domain->ours && !function_is_awake(function))
+                        if (domain->ours && !world_function_is_awake(function))
                                 fail_msg("a machine has a function that may sleep");
                 }
                 if (owners > 1)
