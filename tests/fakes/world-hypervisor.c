@@ -1,0 +1,414 @@
+/* The libvirt of the world, with its domains and their QEMUs. */
+#include "world-private.h"
+
+#include "testing.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static WorldDomain *domain_at(World *world, const char *uuid) {
+        for (guint i = 0; i < world->domains->len; i++) {
+                WorldDomain *domain = g_ptr_array_index(world->domains, i);
+
+                if (domain->known && g_str_equal(domain->uuid, uuid))
+                        return domain;
+        }
+        return NULL;
+}
+
+WorldDomain *world_domain(World *world, const char *name) {
+        for (guint i = 0; i < world->domains->len; i++) {
+                WorldDomain *domain = g_ptr_array_index(world->domains, i);
+
+                if (domain->known && g_str_equal(domain->name, name))
+                        return domain;
+        }
+        return NULL;
+}
+
+void world_domain_free(void *data) {
+        WorldDomain *domain = data;
+
+        g_free(domain->name);
+        g_array_unref(domain->gpus);
+        g_array_unref(domain->cards);
+        g_array_unref(domain->hostdevs);
+        g_array_unref(domain->lost);
+        g_ptr_array_unref(domain->disks);
+        g_ptr_array_unref(domain->nics);
+        g_ptr_array_unref(domain->files);
+        g_free(domain);
+}
+
+static WorldDomain *domain_new(World *world, const char *name, const char *uuid) {
+        WorldDomain *domain = g_new0(WorldDomain, 1);
+
+        domain->name = g_strdup(name);
+        g_strlcpy(domain->uuid, uuid, sizeof(domain->uuid));
+        domain->known = true;
+        domain->pidfd = -1;
+        domain->gpus = g_array_new(FALSE, TRUE, sizeof(PciAddress));
+        domain->cards = g_array_new(FALSE, TRUE, sizeof(CardIdentity));
+        domain->hostdevs = g_array_new(FALSE, TRUE, sizeof(PciAddress));
+        domain->lost = g_array_new(FALSE, TRUE, sizeof(PciAddress));
+        domain->disks = g_ptr_array_new_with_free_func(g_free);
+        domain->nics = g_ptr_array_new_with_free_func(g_free);
+        domain->files = g_ptr_array_new_with_free_func(g_free);
+        g_ptr_array_add(world->domains, domain);
+        return domain;
+}
+
+bool world_domain_holds(const WorldDomain *domain, PciAddress address) {
+        return domain->qemu && world_is_marked(domain->hostdevs, address) &&
+               !world_is_marked(domain->lost, address);
+}
+
+static void copy_texts(const GPtrArray *from, GPtrArray *to) {
+        for (guint i = 0; i < from->len; i++)
+                g_ptr_array_add(to, g_strdup(g_ptr_array_index(from, i)));
+}
+
+static void domain_fill(WorldDomain *domain, DomainFacts *facts) {
+        g_strlcpy(facts->uuid, domain->uuid, sizeof(facts->uuid));
+        g_free(facts->name);
+        facts->name = g_strdup(domain->name);
+        facts->ours = domain->ours;
+        facts->active = domain->active;
+        facts->state = domain->active ? domain->state : DOMAIN_OFF;
+        facts->off_reason = domain->off_reason;
+        facts->first_start = domain->first_start;
+        g_array_append_vals(facts->gpus, domain->gpus->data, domain->gpus->len);
+        g_array_append_vals(facts->cards, domain->cards->data, domain->cards->len);
+        g_array_append_vals(facts->hostdevs, domain->hostdevs->data, domain->hostdevs->len);
+        copy_texts(domain->disks, facts->disks);
+        copy_texts(domain->nics, facts->nics);
+        copy_texts(domain->files, facts->files);
+        facts->console = domain->active ? g_strdup("/dev/pts/7") : NULL;
+        facts->vcpus = domain->vcpus;
+        facts->memory_mib = domain->memory_mib;
+        facts->autostart = domain->autostart;
+        facts->pid = domain->active ? domain->pid : 0;
+        facts->pidfd = domain->active ? open("/dev/null", O_RDONLY | O_CLOEXEC) : -1;
+        domain->pidfd = facts->pidfd;
+}
+
+static void tell_domain(World *world, const char *uuid) {
+        WorldDomain *domain = domain_at(world, uuid);
+
+        if (!world->manager)
+                return;
+        if (!world->connected) {
+                if (!world->connecting)
+                        world->hypervisor_events->unreachable(world->manager);
+                return;
+        }
+        if (!domain)
+                world->hypervisor_events->domain_gone(world->manager, uuid);
+        else {
+                g_autoptr(DomainFacts) facts = domain_facts_new();
+
+                domain_fill(domain, facts);
+                world->hypervisor_events->domain_seen(world->manager, facts);
+        }
+}
+
+static void look_run(World *world, void *data) {
+        tell_domain(world, data);
+}
+
+static void world_look_domain(void *self, const char *uuid) {
+        world_later(self, look_run, g_strdup(uuid), g_free, false);
+}
+
+static void list_run(World *world, void *data) {
+        g_autoptr(GPtrArray) all =
+                g_ptr_array_new_with_free_func((GDestroyNotify)domain_facts_free);
+
+        if (!world->manager || !world->connected)
+                return;
+        for (guint i = 0; i < world->domains->len; i++) {
+                WorldDomain *domain = g_ptr_array_index(world->domains, i);
+                DomainFacts *facts;
+
+                if (!domain->known)
+                        continue;
+                facts = domain_facts_new();
+                domain_fill(domain, facts);
+                g_ptr_array_add(all, facts);
+        }
+        world->hypervisor_events->domains_listed(world->manager, all);
+}
+
+static void world_hypervisor_facts(void *self, HypervisorFacts *ret) {
+        const World *world = self;
+
+        *ret = (HypervisorFacts){
+                .tried = true,
+                .connected = world->connected,
+                .uri = "qemu:///system",
+                .version = world->connected ? "9.0.0 (QEMU 7.2.0)" : "",
+                .kvm = world->kvm,
+                .uefi = world->uefi,
+                .networks = (const char *const *)world->networks->pdata,
+        };
+}
+
+typedef struct Answer {
+        char uuid[37];
+        Refusal *refusal;
+        HypervisorDone done;
+        void *userdata;
+} Answer;
+
+static void answer_free(void *data) {
+        Answer *answer = data;
+
+        refusal_free(answer->refusal);
+        g_free(answer);
+}
+
+static void answer_run(World *world, void *data) {
+        Answer *answer = data;
+
+        /* One that went before it answered has perhaps done it. */
+        if (!world->connected && !answer->refusal)
+                answer->refusal = refusal_new(REFUSAL_HYPERVISOR_UNAVAILABLE, answer->uuid,
+                                              "Start libvirt.", "libvirt went away.");
+        tell_domain(world, answer->uuid);
+        answer->done(answer->userdata, answer->refusal);
+}
+
+static void world_answer(World *world, const char *uuid, Refusal *refusal, HypervisorDone done,
+                         void *userdata) {
+        Answer *answer = g_new0(Answer, 1);
+
+        g_strlcpy(answer->uuid, uuid, sizeof(answer->uuid));
+        answer->refusal = refusal;
+        answer->done = done;
+        answer->userdata = userdata;
+        world_later(world, answer_run, answer, answer_free, false);
+}
+
+static Refusal *world_refusal(World *world, HypervisorVerb verb, const char *subject) {
+        if (!world->connected)
+                return refusal_new(REFUSAL_HYPERVISOR_UNAVAILABLE, subject, "Start libvirt.",
+                                   "libvirt cannot be reached.");
+        if (world->fail_verb[verb])
+                return refusal_new(REFUSAL_HYPERVISOR_FAILED, subject, "Read its words.",
+                                   "libvirt refused.");
+        return NULL;
+}
+
+static void domain_attach(WorldDomain *domain, const DeviceRequest *device) {
+        assert_non_null(device->id);
+        g_ptr_array_add(device->kind == DEVICE_DISK ? domain->disks : domain->nics,
+                        g_strdup(device->id));
+        if (device->kind == DEVICE_DISK) {
+                assert_non_null(device->resolved);
+                if (!device->read_only)
+                        g_ptr_array_add(domain->files, g_strdup(device->resolved));
+        }
+}
+
+static Refusal *world_device_refusal(World *world, const char *uuid) {
+        if (world->fail_attach)
+                return refusal_new(REFUSAL_HYPERVISOR_FAILED, uuid, "Read its words.",
+                                   "libvirt refused.");
+        return world_refusal(world, HYPERVISOR_DEFINE, uuid);
+}
+
+static void world_attach(void *self, const char *uuid, const DeviceRequest *device,
+                         HypervisorDone done, void *userdata) {
+        World *world = self;
+        Refusal *refusal = world_device_refusal(world, uuid);
+
+        if (!refusal)
+                domain_attach(domain_at(world, uuid), device);
+        world_answer(world, uuid, refusal, done, userdata);
+}
+
+static void world_detach(void *self, const char *uuid, DeviceKind kind, const char *id,
+                         HypervisorDone done, void *userdata) {
+        World *world = self;
+        Refusal *refusal = world_device_refusal(world, uuid);
+        WorldDomain *domain = domain_at(world, uuid);
+        GPtrArray *ids = kind == DEVICE_DISK ? domain->disks : domain->nics;
+
+        for (guint i = 0; !refusal && i < ids->len; i++)
+                if (g_str_equal(g_ptr_array_index(ids, i), id))
+                        g_ptr_array_remove_index(ids, i--);
+        world_answer(world, uuid, refusal, done, userdata);
+}
+
+static void world_get_xml(void *self, const char *uuid, HypervisorXML done, void *userdata) {
+        done(userdata, "<domain/>", NULL);
+}
+
+static void world_open_console(void *self, const char *uuid, const char *terminal, uid_t owner,
+                               HypervisorConsole done, void *userdata) {
+        World *world = self;
+        int ends[2];
+
+        /* A console that says hello and, unless it is held, hangs up. */
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends),
+                         0);
+        assert_int_equal(write(ends[1], "hello", 5), 5);
+        if (world->hold_console && world->guest < 0)
+                world->guest = ends[1];
+        else
+                close(ends[1]);
+        done(userdata, ends[0], NULL);
+}
+
+static void world_define(void *self, const DomainSpec *spec, HypervisorDone done, void *userdata) {
+        World *world = self;
+        Refusal *refusal = world_refusal(world, HYPERVISOR_DEFINE, spec->request->name);
+
+        if (!refusal) {
+                WorldDomain *domain = domain_new(world, spec->request->name, spec->uuid);
+
+                domain->ours = true;
+                domain->first_start =
+                        spec->request->start ? FIRST_START_PENDING : FIRST_START_LATER;
+                domain->vcpus = spec->request->vcpus;
+                domain->memory_mib = spec->request->memory_mib;
+                domain->autostart = spec->request->autostart;
+                if (spec->image)
+                        g_ptr_array_add(domain->files, g_strdup(spec->image));
+                for (guint i = 0; i < spec->request->disks->len; i++)
+                        domain_attach(domain, g_ptr_array_index(spec->request->disks, i));
+                for (guint i = 0; i < spec->request->nics->len; i++)
+                        domain_attach(domain, g_ptr_array_index(spec->request->nics, i));
+                g_array_append_vals(domain->gpus, spec->request->gpus->data,
+                                    spec->request->gpus->len);
+                for (guint i = 0; i < spec->cards->len; i++) {
+                        const CardIdentity *card = &g_array_index(spec->cards, CardIdentity, i);
+
+                        for (guint k = 0; k < card->n_functions; k++)
+                                g_array_append_val(domain->hostdevs, card->functions[k].address);
+                }
+                g_array_append_vals(domain->cards, spec->cards->data, spec->cards->len);
+        }
+        world_answer(world, spec->uuid, refusal, done, userdata);
+}
+
+static void start_run(World *world, void *data) {
+        WorldDomain *domain = domain_at(world, data);
+
+        if (!domain || domain->active)
+                return;
+        for (guint i = 0; i < domain->hostdevs->len; i++) {
+                const WorldFunction *function =
+                        world_function_at(world, g_array_index(domain->hostdevs, PciAddress, i));
+
+                /* The group would not be viable: QEMU refuses. */
+                if (!function || !pci_function_on_vfio(&function->facts))
+                        return;
+        }
+        g_array_set_size(domain->lost, 0);
+        domain->qemu = domain->active = !world->quit_at_once;
+        domain->state = world->start_paused ? DOMAIN_PAUSED : DOMAIN_RUNNING;
+        domain->first_start = FIRST_START_DONE;
+        domain->pid = ++world->next_pid;
+        if (world->quit_at_once)
+                domain->off_reason = DOMAIN_OFF_CRASHED;
+}
+
+static void world_act(void *self, HypervisorVerb verb, const char *uuid, HypervisorDone done,
+                      void *userdata) {
+        World *world = self;
+        WorldDomain *domain = domain_at(world, uuid);
+        Refusal *refusal = world_refusal(world, verb, uuid);
+
+        if (!refusal && verb == HYPERVISOR_START) {
+                world_later(world, start_run, g_strdup(uuid), g_free, true);
+                world_later(world, look_run, g_strdup(uuid), g_free, false);
+        } else if (!refusal && domain && verb == HYPERVISOR_DESTROY && domain->active) {
+                domain->qemu = domain->active = false;
+                domain->off_reason = DOMAIN_OFF_DESTROYED;
+                world_later(world, world_process_died, domain, NULL, false);
+        } else if (!refusal && domain && verb == HYPERVISOR_UNDEFINE)
+                domain->known = false;
+        else if (!refusal && domain && domain->active && verb == HYPERVISOR_PAUSE)
+                domain->state = DOMAIN_PAUSED;
+        else if (!refusal && domain && domain->active && verb == HYPERVISOR_RESUME)
+                domain->state = DOMAIN_RUNNING;
+        world_answer(world, uuid, refusal, done, userdata);
+}
+
+Hypervisor world_hypervisor(World *world) {
+        static const HypervisorOps ops = {
+                .facts = world_hypervisor_facts,
+                .define = world_define,
+                .act = world_act,
+                .attach = world_attach,
+                .detach = world_detach,
+                .get_xml = world_get_xml,
+                .open_console = world_open_console,
+                .look = world_look_domain,
+        };
+
+        return (Hypervisor){ &ops, world };
+}
+
+WorldDomain *world_add_foreign(World *world, const char *name, const char *hostdev) {
+        g_autofree char *uuid = g_uuid_string_random();
+        WorldDomain *domain = domain_new(world, name, uuid);
+        PciAddress address = world_address(hostdev);
+        WorldFunction *function = world_function_at(world, address);
+
+        g_array_append_val(domain->hostdevs, address);
+        g_strlcpy(function->facts.driver, "vfio-pci", sizeof(function->facts.driver));
+        domain->qemu = domain->active = true;
+        domain->state = DOMAIN_RUNNING;
+        domain->pid = ++world->next_pid;
+        return domain;
+}
+
+void world_unlist(WorldDomain *domain, const char *address) {
+        world_unmark(domain->hostdevs, world_address(address));
+        world_unmark(domain->lost, world_address(address));
+}
+
+void world_end_domain(World *world, WorldDomain *domain, DomainOffReason reason) {
+        domain->qemu = false;
+        domain->active = false;
+        domain->off_reason = reason;
+        world_later(world, world_process_died, domain, NULL, false);
+        world_look_domain(world, domain->uuid);
+}
+
+void world_look_again(World *world, WorldDomain *domain) {
+        world_look_domain(world, domain->uuid);
+}
+
+static void noticed_run(World *world, void *data) {
+        WorldDomain *domain = data;
+
+        domain->active = false;
+        domain->off_reason = DOMAIN_OFF_CRASHED;
+        if (world->connected)
+                tell_domain(world, domain->uuid);
+}
+
+void world_kill_qemu(World *world, WorldDomain *domain) {
+        domain->qemu = false;
+        world_later(world, world_process_died, domain, NULL, false);
+        world_later(world, noticed_run, domain, NULL, true);
+}
+
+static void connection_run(World *world, void *data) {
+        if (!world->manager)
+                return;
+        world->hypervisor_events->connection_changed(world->manager);
+        if (world->connected)
+                list_run(world, NULL);
+        else if (!world->connecting)
+                world->hypervisor_events->unreachable(world->manager);
+}
+
+void world_set_connected(World *world, bool connected) {
+        world->connected = connected;
+        world_later(world, connection_run, NULL, NULL, false);
+}
