@@ -158,7 +158,8 @@ void gpu_settle(Manager *manager, Gpu *gpu, bool despite_fault) {
         if (gpu->view.fault != GPU_FAULT_NONE && !despite_fault)
                 return;
         if (gpu->record->machine_uuid[0] &&
-            manager_domain_keeps_cards(manager, gpu->record->machine_uuid))
+            (manager_domain_may_live(manager, gpu->record->machine_uuid) ||
+             manager_domain_awaits_libvirt(manager, gpu->record->machine_uuid)))
                 return;
         if (!gpu->recorded) {
                 /* No helper has come so far as to touch it. */

@@ -4,9 +4,9 @@
  * down it says nothing at all; so each QEMU is watched by pidfd, and a domain counts as over when
  * both agree, or the process is dead and nobody is there to ask, which an attempt to connect has to
  * say. Its cards wait for libvirt even then. When it is back it resets the cards of every domain
- * whose QEMU it finds dead, unless they are on vfio-pci, their host drivers notwithstanding; and it
- * resets a bus for each function of it, so that all but the last are left without their BARs
- * (virPCIDeviceReset() in libvirt's src/util/virpci.c). */
+ * whose QEMU it finds dead, unless they are on vfio-pci, their host drivers notwithstanding; and as
+ * it resets the bus once for each function, and puts back that one alone, a card of two is left
+ * without any BARs (virPCIDeviceReset() in libvirt's src/util/virpci.c). */
 #include "core/manager-private.h"
 
 #include <string.h>
@@ -40,10 +40,11 @@ bool manager_domain_may_live(Manager *manager, const char *uuid) {
         return domain ? domain_may_live(domain) : !manager->domains_known;
 }
 
-bool manager_domain_keeps_cards(Manager *manager, const char *uuid) {
+bool manager_domain_awaits_libvirt(Manager *manager, const char *uuid) {
         const Domain *domain = manager_find_domain(manager, uuid);
 
-        return manager_domain_may_live(manager, uuid) || (domain && domain->unreaped);
+        return (domain && domain->unreaped) ||
+               (!manager->domains_known && manager_domain_may_live(manager, uuid));
 }
 
 /* --- machines --- */

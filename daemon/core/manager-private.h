@@ -187,9 +187,9 @@ void domain_ask_for_start(Domain *domain);
 /* Whether a QEMU of this domain lives or may live. */
 bool manager_domain_may_live(Manager *manager, const char *uuid);
 
-/* Whether the cards of this domain have to stay on vfio-pci: a QEMU of it may live, or libvirt is
- * not through with one that has died, and would reset them. */
-bool manager_domain_keeps_cards(Manager *manager, const char *uuid);
+/* Whether only libvirt can say that this domain needs its cards no more: it is away and a QEMU may
+ * live, or one has died while it was, and libvirt would reset the cards. */
+bool manager_domain_awaits_libvirt(Manager *manager, const char *uuid);
 
 /* By UUID in either case, and by name: never by either at once, for one machine may be named as
  * another's UUID reads. */

@@ -236,12 +236,12 @@ static Refusal *release_refusal(Manager *manager, Gpu *gpu) {
 
         if (verdict != GPU_OK)
                 return gpu_refusal(gpu, verdict);
-        /* A machine that libvirt is not there to speak of may have it, or libvirt may want it. */
-        if (gpu->record && gpu->record->machine_uuid[0] && !manager->domains_known &&
-            manager_domain_keeps_cards(manager, gpu->record->machine_uuid))
+        if (gpu->record && gpu->record->machine_uuid[0] &&
+            manager_domain_awaits_libvirt(manager, gpu->record->machine_uuid))
                 return refusal_new(
                         REFUSAL_HYPERVISOR_UNAVAILABLE, pci_address_print(gpu->address, shown),
-                        "Start libvirt: systemctl start libvirtd (or virtqemud).",
+                        "Start libvirt: systemctl start libvirtd (or virtqemud). Where it has just "
+                        "started, try again in a moment.",
                         "GPU %s was taken for a machine, and libvirt has not told that it is "
                         "through with that.",
                         shown);

@@ -154,6 +154,9 @@ static void a_qemu_that_dies_while_libvirt_is_away_keeps_its_cards_until_that_is
         world_run(world);
         assert_gpu(world, AUDIO_CARD, GPU_VFIO_BOUND, "");
         assert_int_equal(manager_machine(world->manager, "box")->state, MACHINE_CRASHED);
+        manager_release_gpu(world->manager, at(AUDIO_CARD), caller_done, &caller);
+        world_run(world);
+        assert_refused(&caller, REFUSAL_HYPERVISOR_UNAVAILABLE);
         /* then it is through with that. */
         domain->active = false;
         domain->off_reason = DOMAIN_OFF_CRASHED;
@@ -164,12 +167,8 @@ static void a_qemu_that_dies_while_libvirt_is_away_keeps_its_cards_until_that_is
         world_free(world);
 }
 
-static void a_qemu_that_dies_while_libvirt_starts_keeps_its_cards_until_that_answers(void **state) {
-        World *world = booted_scene();
-
-        run_box(world);
-        world->connecting = true;
-        world_set_connected(world, false);
+/* While libvirt starts. */
+static void assert_death_of_qemu_waits_for_libvirt(World *world) {
         world_kill_qemu(world, world_domain(world, "box"));
         world_run(world);
         assert_string_equal(world_driver(world, AUDIO_CARD), "vfio-pci");
@@ -178,6 +177,15 @@ static void a_qemu_that_dies_while_libvirt_starts_keeps_its_cards_until_that_ans
         world_set_connected(world, true);
         world_run(world);
         assert_everything_home(world);
+}
+
+static void a_qemu_that_dies_while_libvirt_starts_keeps_its_cards_until_that_answers(void **state) {
+        World *world = booted_scene();
+
+        run_box(world);
+        world->connecting = true;
+        world_set_connected(world, false);
+        assert_death_of_qemu_waits_for_libvirt(world);
         assert_int_equal(manager_machine(world->manager, "box")->state, MACHINE_CRASHED);
         world_free(world);
 }
@@ -198,14 +206,7 @@ static void a_start_that_libvirt_took_with_it_keeps_its_cards_until_that_answers
         world_set_connected(world, false);
         world_run(world);
         assert_refused(&caller, REFUSAL_HYPERVISOR_UNAVAILABLE);
-        world_kill_qemu(world, world_domain(world, "box"));
-        world_run(world);
-        assert_string_equal(world_driver(world, AUDIO_CARD), "vfio-pci");
-        assert_int_equal(world->helpers->len, 0);
-        world->connecting = false;
-        world_set_connected(world, true);
-        world_run(world);
-        assert_everything_home(world);
+        assert_death_of_qemu_waits_for_libvirt(world);
         world_free(world);
 }
 
