@@ -62,16 +62,13 @@ bounded() {
 # wait_until DESCRIPTION SECONDS COMMAND...: a check that may take a while.
 # Returns 1 when the time is over.
 wait_until() {
-    local description=$1 seconds=$2 started=${EPOCHREALTIME/./} waited=0
+    local description=$1 seconds=$2 started=${EPOCHREALTIME/./} waited
     shift 2
-    until "$@" > /dev/null 2>&1; do
-        waited=$((${EPOCHREALTIME/./} - started))
-        if ((waited > seconds * 1000000)); then
-            not_ok "$description (not within $seconds s)"
-            return 1
-        fi
-        sleep 0.1
-    done
+    if ! bounded "$seconds" "$@"; then
+        not_ok "$description (not within $seconds s)"
+        return 1
+    fi
+    waited=$((${EPOCHREALTIME/./} - started))
     ((waited < 500000)) ||
         description+=" ($((waited / 1000000)).$((waited / 100000 % 10)) s)"
     ok "$description"
