@@ -44,7 +44,7 @@ typedef struct Function {
         bool override_known;
         char driver[FUNCTION_NAME_BYTES];
         char override[FUNCTION_NAME_BYTES];
-        FunctionPower power; /* to return to */
+        FunctionPower power; /* to return to; for bind, what it is now */
 
         bool home;                       /* is where it belongs */
         bool leaving;                    /* is on its way there */
@@ -146,7 +146,7 @@ static bool driver_read(const Function *function, char ret[static FUNCTION_NAME_
 
 static bool power_hold(const Function *function) {
         say("step The device %s has not woken up", function->address);
-        if (function_power_hold(function->address) == 0)
+        if (function_power_hold(function->address, &function->power) == 0)
                 return true;
         failed("The kernel refused to keep %s awake.", function->address);
         return false;
@@ -464,11 +464,11 @@ static bool functions_lock(const char *state_dir, const Function *functions, siz
         return true;
 }
 
-static bool origin_tell(const Function *function) {
+static bool origin_tell(Function *function) {
+        FunctionPower *power = &function->power;
         g_autofree char *override = NULL;
         g_autofree char *escaped = NULL;
         char driver[FUNCTION_NAME_BYTES];
-        FunctionPower power;
         int r;
 
         say("step The kernel has not told where %s stands", function->address);
@@ -477,19 +477,19 @@ static bool origin_tell(const Function *function) {
                 lost("The device %s is gone from the bus.", function->address);
                 return false;
         }
-        if (r < 0 || function_power_read(function->address, &power) < 0) {
+        if (r < 0 || function_power_read(function->address, power) < 0) {
                 failed("How %s is set up could not be read.", function->address);
                 return false;
         }
         if (!driver_read(function, driver))
                 return false;
         escaped = g_strescape(override, NULL);
-        say("origin %s\t%s\t%s\t%s\t%s", function->address, driver, escaped, power.d3cold_allowed,
-            power.control);
+        say("origin %s\t%s\t%s\t%s\t%s", function->address, driver, escaped, power->d3cold_allowed,
+            power->control);
         return true;
 }
 
-static bool origins_tell(const Function *functions, size_t count) {
+static bool origins_tell(Function *functions, size_t count) {
         for (size_t i = 0; i < count; i++)
                 if (!origin_tell(&functions[i]))
                         return false;

@@ -172,21 +172,23 @@ static int power_value_read(const char *address, const char *attribute, char *re
         return 0;
 }
 
-/* The kernel may be built without runtime power management, or without ACPI. */
-static int power_value_write(const char *address, const char *attribute, const char *value) {
-        g_autofree char *path = device_path(address, attribute);
-
-        if (!value[0])
-                return 0;
-        if (access(path, F_OK) < 0)
-                return errno == ENOENT ? 0 : unreadable(path, errno);
-        return value_write(path, value);
-}
-
 int function_power_read(const char *address, FunctionPower *ret) {
         int r = power_value_read(address, D3COLD_ALLOWED, ret->d3cold_allowed);
 
         return r < 0 ? r : power_value_read(address, POWER_CONTROL, ret->control);
+}
+
+/* The kernel may be built without runtime power management, or without ACPI. But an attribute of
+ * which nothing could be read could not be put back, either. */
+static int power_value_hold(const char *address, const char *attribute, const char *was,
+                            const char *value) {
+        g_autofree char *path = device_path(address, attribute);
+
+        if (was[0])
+                return value_write(path, value);
+        if (access(path, F_OK) < 0 && errno == ENOENT)
+                return 0;
+        return unreadable(path, EIO);
 }
 
 /* D3cold is out of the question first, so that whatever sleeps meanwhile sleeps lightly. Either
@@ -195,16 +197,22 @@ int function_power_read(const char *address, FunctionPower *ret) {
  * probes them, and forbids it again only when it lets go of them (drivers/vfio/pci/vfio_pci_core.c,
  * vfio_pci_core_register_device() and vfio_pci_core_unregister_device()); d3cold_allowed is
  * nobody's but the user's. */
-int function_power_hold(const char *address) {
-        int r = power_value_write(address, D3COLD_ALLOWED, "0");
+int function_power_hold(const char *address, const FunctionPower *was) {
+        int r = power_value_hold(address, D3COLD_ALLOWED, was->d3cold_allowed, "0");
 
-        return r < 0 ? r : power_value_write(address, POWER_CONTROL, "on");
+        return r < 0 ? r : power_value_hold(address, POWER_CONTROL, was->control, "on");
 }
 
-int function_power_restore(const char *address, const FunctionPower *power) {
-        int r = power_value_write(address, D3COLD_ALLOWED, power->d3cold_allowed);
+static int power_value_restore(const char *address, const char *attribute, const char *was) {
+        g_autofree char *path = device_path(address, attribute);
 
-        return r < 0 ? r : power_value_write(address, POWER_CONTROL, power->control);
+        return was[0] ? value_write(path, was) : 0;
+}
+
+int function_power_restore(const char *address, const FunctionPower *was) {
+        int r = power_value_restore(address, D3COLD_ALLOWED, was->d3cold_allowed);
+
+        return r < 0 ? r : power_value_restore(address, POWER_CONTROL, was->control);
 }
 
 /* A device that has fallen off the bus reads as all ones (drivers/pci, PCI_ERROR_RESPONSE). One

@@ -37,13 +37,14 @@ int function_override_write(const char *address, const char *name);
  * negative errno. */
 int function_power_read(const char *address, FunctionPower *ret);
 
-/* Wakes the function where it sleeps and keeps it awake and out of D3cold. To be said again after
- * vfio-pci's probe. An attribute that is not there is fine. 0 or a negative errno. */
-int function_power_hold(const char *address);
+/* Wakes the function where it sleeps and keeps it awake and out of D3cold. @was is what
+ * function_power_read() has told; an attribute that it has not read and that is there is an error.
+ * To be said again after vfio-pci's probe. 0 or a negative errno. */
+int function_power_hold(const char *address, const FunctionPower *was);
 
 /* Puts back what function_power_read() has told, "" leaving an attribute as it is. To be done after
  * the last probe, in which drivers set their own. 0 or a negative errno. */
-int function_power_restore(const char *address, const FunctionPower *power);
+int function_power_restore(const char *address, const FunctionPower *was);
 
 /* The number of its IOMMU group as text, "" for none. 0 or a negative errno. */
 int function_group_read(const char *address, char ret[static FUNCTION_NAME_BYTES]);

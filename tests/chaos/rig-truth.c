@@ -192,7 +192,20 @@ static char *violations_wrong(Rig *rig) {
         return violations->len > 0 ? g_strdup(g_ptr_array_index(violations, 0)) : NULL;
 }
 
+/* Kept awake, and out of D3cold. */
+static char *function_held_wrong(Rig *rig, const char *address) {
+        g_autofree char *control = fake_kernel_attribute(rig->kernel, address, "power/control");
+        g_autofree char *d3cold = fake_kernel_attribute(rig->kernel, address, "d3cold_allowed");
+
+        return strcmp(control, "on") == 0 && strcmp(d3cold, "0") == 0
+                       ? NULL
+                       : g_strdup_printf("%s may sleep: power/control '%s', d3cold_allowed '%s'",
+                                         address, control, d3cold);
+}
+
 static char *bound_wrong(Rig *rig, const Census *census) {
+        char *wrong;
+
         if (census->defined)
                 return g_strdup("a machine is left defined");
         if (strcmp(fake_kernel_driver(rig->kernel, GPU), "vfio-pci") != 0 ||
@@ -200,7 +213,10 @@ static char *bound_wrong(Rig *rig, const Census *census) {
                 return g_strdup("the card is not on vfio-pci");
         if (!is_recorded(rig, GPU))
                 return g_strdup("nobody remembers where the GPU came from");
-        return fault_wrong(rig, GPU);
+        wrong = function_held_wrong(rig, GPU);
+        if (!wrong)
+                wrong = function_held_wrong(rig, AUDIO);
+        return wrong ?: fault_wrong(rig, GPU);
 }
 
 /* Neither of the two is so; takes both. */
