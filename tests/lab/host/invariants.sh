@@ -9,84 +9,57 @@ libvirt_is_down=
 
 # --- One look at everything ---
 
-declare -A driver group holder qemu_pid domain_state_of
+declare -A driver group held_before holder qemu_pid domain_state_of
 declare -A gpu_state gpu_fault gpu_message gpu_told_driver gpu_owner gpu_under_way
 declare -A machine_state machine_leader
+# The daemon's process, its descriptors and its memory in KiB.
+declare -a daemon_process seen
+helpers=
 
-# running COMMAND: the processes of that name. pgrep reads far more of each than its name.
-running() {
-    local file name
-    for file in /proc/[0-9]*/comm; do
-        read -r name 2> /dev/null < "$file" || continue
-        [[ $name != "$1" ]] || echo "${file//[!0-9]/}"
-    done
+coproc LOOKER { exec vm1-look; }
+
+# look REQUEST: leaves in $seen what vm1-look answers. Not for a subshell, which has no coprocess.
+look() {
+    local line
+    seen=()
+    echo "$1" >&"${LOOKER[1]}"
+    while IFS= read -r line && [[ $line != . ]]; do seen+=("$line"); done <&"${LOOKER[0]}"
 }
 
-# The groups that QEMUs have open, and those QEMUs' names: holder[26]="PID ", qemu_pid[box]=PID.
-look_at_qemus() {
-    local pid node argument
-    holder=() qemu_pid=()
-    for pid in $(running qemu-system-x86); do
-        while IFS= read -r -d '' argument; do
-            [[ $argument == guest=* ]] || continue
-            argument=${argument#guest=}
-            qemu_pid[${argument%%,*}]=$pid
-        done 2> /dev/null < "/proc/$pid/cmdline" || true
-        while read -r node; do
-            holder[${node##*/}]+="$pid "
-        done < <(find "/proc/$pid/fd" -lname '/dev/vfio/[0-9]*' -printf '%l\n' 2> /dev/null | sort -u)
-    done
-}
-
-look_at_devices() {
-    local address what target
-    driver=() group=()
-    while read -r address what target; do
-        case $what in
-            driver) driver[${address##*/}]=${target##*/} ;;
-            iommu_group) group[${address##*/}]=${target##*/} ;;
-        esac
-    done < <(find /sys/bus/pci/devices/*/ -maxdepth 1 \( -name driver -o -name iommu_group \) \
-        -printf '%h %f %l\n' 2> /dev/null | sed 's|/ | |')
-}
-
-look_at_libvirt() {
-    local id name state
-    domain_state_of=()
-    [[ ! $libvirt_is_down ]] || return 0
-    while read -r id name state; do
-        [[ ! $state || $id == Id ]] || domain_state_of[$name]=$state
-    done < <(virsh list --all 2> /dev/null)
-}
-
-# shellcheck disable=SC2016 # jq's
-objects_to_words='.data[0][] | to_entries[] | .key as $kind | .value | map_values(.data) |
-    map_values(if . == "" then "-" else . end) |
-    if $kind == "org.feos.VM1.GPU" then
-        ["gpu", .Address, .State, .Pending, .Fault, .Driver, .MachineName, .FaultMessage]
-    elif $kind == "org.feos.VM1.Machine" then
-        ["machine", .Name, .State, .LeaderPID]
-    else empty end | @tsv'
-
-look_at_service() {
-    local kind name words
+look_around() {
+    local line words
+    driver=() group=() held_before=() holder=() qemu_pid=() domain_state_of=() daemon_process=() helpers=
     gpu_state=() gpu_fault=() gpu_message=() gpu_told_driver=() gpu_owner=() gpu_under_way=()
     machine_state=() machine_leader=()
-    while IFS=$'\t' read -r -a words; do
-        kind=${words[0]} name=${words[1]}
-        if [[ $kind == gpu ]]; then
-            gpu_state[$name]=${words[2]}
-            gpu_under_way[$name]=${words[3]}
-            gpu_fault[$name]=${words[4]}
-            gpu_told_driver[$name]=${words[5]}
-            gpu_owner[$name]=${words[6]}
-            gpu_message[$name]=${words[7]}
-        else
-            machine_state[$name]=${words[2]}
-            machine_leader[$name]=${words[3]}
-        fi
-    done < <(busctl --json=short --timeout=60 call org.feos.VM1 "$VM1" \
-        org.freedesktop.DBus.ObjectManager GetManagedObjects 2> /dev/null | jq -r "$objects_to_words")
+    look "look${libvirt_is_down:+-unlibvirt}"
+    for line in "${seen[@]}"; do
+        IFS=$'\t' read -r -a words <<< "$line"
+        set -- "${words[@]}"
+        case $1 in
+            had) held_before[$2]+="$3 " ;;
+            function)
+                [[ $3 == - ]] || driver[$2]=$3
+                [[ $4 == - ]] || group[$2]=$4
+                ;;
+            holds) holder[$2]+="$3 " ;;
+            qemu) qemu_pid[$3]=$2 ;;
+            helper) helpers+="$2 " ;;
+            daemon) daemon_process=("$2" "$3" "$4") ;;
+            domain) domain_state_of[$2]=$3 ;;
+            gpu)
+                gpu_state[$2]=$3
+                gpu_under_way[$2]=$4
+                gpu_fault[$2]=$5
+                gpu_told_driver[$2]=$6
+                gpu_owner[$2]=$7
+                gpu_message[$2]=$8
+                ;;
+            machine)
+                machine_state[$2]=$3
+                machine_leader[$2]=$4
+                ;;
+        esac
+    done
 }
 
 # --- What is wrong, a line each ---
@@ -94,14 +67,10 @@ look_at_service() {
 # No GPU is on a host driver while a QEMU has its group open, none has two of them.
 never() {
     local address node
-    local -A before
-    for node in "${!holder[@]}"; do before[$node]=${holder[$node]}; done
-    look_at_devices
-    look_at_qemus
     for address in "${!group[@]}"; do
         node=${group[$address]}
-        # One that has it before and after our look has it meanwhile.
-        [[ ${holder[$node]-} && ${holder[$node]} == "${before[$node]-}" ]] || continue
+        # One that has it before and after our look at the drivers has it meanwhile.
+        [[ ${holder[$node]-} && ${holder[$node]} == "${held_before[$node]-}" ]] || continue
         [[ ${driver[$address]-} == @(vfio-pci|pcieport|) ]] ||
             echo "$address is on ${driver[$address]} while QEMU ${holder[$node]}has group $node"
     done
@@ -170,7 +139,7 @@ machines_differ() {
 
 # What is still to come: cards on the way, faults, helpers at work.
 is_unfinished() {
-    local address helpers
+    local address
     ((${#gpu_state[@]})) || echo "the service does not answer"
     for address in "${!gpu_state[@]}"; do
         [[ ${gpu_fault[$address]} == - ]] ||
@@ -181,8 +150,7 @@ is_unfinished() {
             ${driver[$address]-} == "${home[$address]}" ]] ||
             echo "$address is on '${driver[$address]-}' and belongs to ${home[$address]}"
     done
-    helpers=$(running feos-vm-handove; running feos-vm-survey)
-    [[ ! $helpers ]] || echo "helpers are there: ${helpers//$'\n'/ }"
+    [[ ! $helpers ]] || echo "helpers are there: $helpers"
 }
 
 # --- The daemon itself: for each number of running machines it has what it keeps ---
@@ -191,10 +159,8 @@ declare -A most_fds looks_at rss_then
 
 daemon_has_grown() {
     local pid fds rss key=${#qemu_pid[@]}
-    pid=$(systemctl show -P MainPID feos-vmd)
-    [[ $pid != 0 ]] || return 0
-    fds=$(find "/proc/$pid/fd" -mindepth 1 2> /dev/null | wc -l)
-    rss=$(awk '$1 == "VmRSS:" { print $2 }' "/proc/$pid/status")
+    ((${#daemon_process[@]})) || return 0
+    read -r pid fds rss <<< "${daemon_process[*]}"
     if ((${looks_at[$key]:-0} < 3)); then
         ((fds <= ${most_fds[$key]:-0})) || most_fds[$key]=$fds
         looks_at[$key]=$((${looks_at[$key]:-0} + 1))
@@ -211,18 +177,15 @@ daemon_has_grown() {
 # Each function still decodes the memory that the kernel has given it. A card that was reset behind its
 # driver's back stays on it, and its registers are zeros.
 memory_is_lost() {
-    local address function ranges range bars i
+    local address function line bar is should
     for address in "${!home[@]}"; do
         [[ ! ${holder[${group[$address]-none}]-} ]] || continue
-        for function in /sys/bus/pci/devices/"${address%.*}".*; do
-            mapfile -t ranges 2> /dev/null < "$function/resource" || continue
-            read -ra bars < <(od -An -v -t u4 -w24 -j 16 -N 24 "$function/config")
-            for i in "${!bars[@]}"; do
-                read -ra range <<< "${ranges[i]}"
-                # 0x200: IORESOURCE_MEM (include/linux/ioport.h).
-                ((!(range[2] & 0x200) || (range[0] & 0xfffffff0) == (bars[i] & 0xfffffff0))) ||
-                    printf '%s has %#x in BAR %d, its memory is at %#x\n' "${function##*/}" \
-                        "${bars[i]}" "$i" "${range[0]}"
+        for function in "${!group[@]}"; do
+            [[ ${function%.*} == "${address%.*}" ]] || continue
+            look "memory $function"
+            for line in "${seen[@]}"; do
+                IFS=$'\t' read -r _ bar is should <<< "$line"
+                echo "$function has $is in BAR $bar, its memory is at $should"
             done
         done
     done
@@ -233,15 +196,11 @@ memory_is_lost() {
 # invariants SECONDS: waits so long for everything to be where it belongs, and says what is not. A
 # card with two masters is wrong at once; the bus may be behind the world for two seconds.
 invariants() {
-    local seconds=$1 began=${EPOCHREALTIME/./} since now truth='' seen broken behind unfinished
+    local seconds=$1 began=${EPOCHREALTIME/./} since now truth='' now_true broken behind unfinished
     since=$began
     while :; do
-        look_at_qemus
+        look_around
         broken=$(never)
-        look_at_devices
-        look_at_qemus
-        look_at_libvirt
-        look_at_service
         behind=$(gpus_differ ; machines_differ)
         unfinished=$(is_unfinished)
         now=${EPOCHREALTIME/./}
@@ -250,9 +209,9 @@ invariants() {
             return
         fi
         [[ $behind$unfinished ]] || break
-        seen="${driver[*]} ${holder[*]} ${domain_state_of[*]}"
-        [[ $seen == "$truth" ]] || since=$now
-        truth=$seen
+        now_true="${driver[*]} ${holder[*]} ${domain_state_of[*]}"
+        [[ $now_true == "$truth" ]] || since=$now
+        truth=$now_true
         if [[ $behind ]] && ((now - since > 2000000)); then
             echo "$behind"
             return
@@ -260,7 +219,7 @@ invariants() {
             printf '%s\n' ${behind:+"$behind"} ${unfinished:+"$unfinished"}
             return
         fi
-        sleep 0.1
+        sleep 0.25
     done
     memory_is_lost
     daemon_has_grown

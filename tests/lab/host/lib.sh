@@ -82,7 +82,11 @@ driver_of() {
     [[ ! -e $link ]] || basename "$(readlink "$link")"
 }
 
-driver_is() { [[ $(driver_of "$1") == "$2" ]]; }
+# driver_is ADDRESS DRIVER: "" for none.
+driver_is() {
+    local link=/sys/bus/pci/devices/$1/driver
+    [[ $link -ef /sys/bus/pci/drivers/$2 || (! $2 && ! -e $link) ]]
+}
 
 # group_of ADDRESS: its IOMMU group's devices, sorted, in one line.
 group_of() {
@@ -186,11 +190,13 @@ gpu_is() { [[ $(gpu_view "$1") == "$2 - -" ]]; }
 
 # gpu_view ADDRESS: state, pending and fault in one line; "-" where empty.
 gpu_view() {
-    local words=() property
-    for property in State Pending Fault; do
-        words+=("$(gpu_get "$1" $property)")
-    done
-    echo "${words[0]} ${words[1]:--} ${words[2]:--}"
+    local words
+    words=$(busctl get-property org.feos.VM1 "$(gpu_path "$1")" org.feos.VM1.GPU State Pending Fault) ||
+        return
+    words=${words//\"\"/\"-\"}
+    words=${words//s \"/}
+    words=${words//\"/}
+    echo "${words//$'\n'/ }"
 }
 
 gpu_get() { property "$(gpu_path "$1")" org.feos.VM1.GPU "$2"; }
