@@ -66,6 +66,12 @@ static void kernel_require(Plan *plan, pid_t pid, uint64_t call, uint64_t argume
                 kill(pid, SIGKILL);
 }
 
+/* That a link is not there is how the kernel says that no driver is bound: no failure, but an
+ * answer, and one that would be a lie. */
+static bool can_fail(const Plan *plan, uint64_t call) {
+        return call != SYS_readlink || plan->error != ENOENT;
+}
+
 /* The call is begun as one that does not exist, and what that returns is replaced. */
 static void call_changed(Plan *plan, pid_t pid) {
         struct __ptrace_syscall_info info = { 0 };
@@ -75,7 +81,8 @@ static void call_changed(Plan *plan, pid_t pid) {
                 return;
         if (info.op == PTRACE_SYSCALL_INFO_ENTRY)
                 kernel_require(plan, pid, info.entry.nr, info.entry.args[0]);
-        if (info.op == PTRACE_SYSCALL_INFO_ENTRY && ++plan->count != plan->number)
+        if (info.op == PTRACE_SYSCALL_INFO_ENTRY &&
+            (++plan->count != plan->number || !can_fail(plan, info.entry.nr)))
                 return;
         if (info.op != PTRACE_SYSCALL_INFO_ENTRY && !plan->failing)
                 return;
