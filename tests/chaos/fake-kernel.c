@@ -1,4 +1,4 @@
-#include "fake-kernel.h"
+#include "fake-kernel-private.h"
 
 #include "autoptr.h"
 
@@ -10,47 +10,12 @@
 #include <sys/un.h>
 #include <umockdev.h>
 
-#define VFIO_PCI "vfio-pci"
-
-typedef struct Function {
-        char *address;
-        char *class;
-        char *native;
-        char *driver;   /* "" = none */
-        char *override; /* "" = none */
-        int group;
-        bool present;
-} Function;
-
-typedef struct Client {
-        FakeKernel *kernel; /* weak */
-        sd_event_source *source;
-        int fd;
-        int group;             /* that it has open, -1 = none */
-        char *path, *data;     /* of an unbind that waits for a QEMU to let go */
-        const Function *waits; /* weak; NULL = none does */
-} Client;
-
-struct FakeKernel {
-        sd_event *event;
-        FakeKernelHooks hooks;
-        UMockdevTestbed *testbed;
-        char *root;
-        int fd;
-        sd_event_source *source;
-        GPtrArray *functions; /* Function */
-        GPtrArray *clients;   /* Client */
-        GHashTable *held;     /* groups that a QEMU has, as pointers */
-        GPtrArray *log;
-        GPtrArray *violations;
-};
-
-static char *inside(FakeKernel *kernel, const char *path) {
+char *fake_kernel_path(const FakeKernel *kernel, const char *path) {
         return g_build_filename(kernel->root, path, NULL);
 }
 
 static void file_make(FakeKernel *kernel, const char *at, const char *text) {
-        g_autofree char *path = inside(kernel, at);
+        g_autofree char *path = fake_kernel_path(kernel, at);
         g_autofree char *folder = g_path_get_dirname(path);
 
         g_assert_cmpint(g_mkdir_with_parents(folder, 0755), ==, 0);
@@ -58,7 +23,7 @@ static void file_make(FakeKernel *kernel, const char *at, const char *text) {
 }
 
 static void link_make(FakeKernel *kernel, const char *at, const char *target) {
-        g_autofree char *path = inside(kernel, at);
+        g_autofree char *path = fake_kernel_path(kernel, at);
         g_autofree char *folder = g_path_get_dirname(path);
 
         g_assert_cmpint(g_mkdir_with_parents(folder, 0755), ==, 0);
@@ -66,7 +31,7 @@ static void link_make(FakeKernel *kernel, const char *at, const char *target) {
         g_assert_cmpint(symlink(target, path), ==, 0);
 }
 
-static Function *function_find(FakeKernel *kernel, const char *address) {
+Function *fake_kernel_function(const FakeKernel *kernel, const char *address) {
         for (guint i = 0; i < kernel->functions->len; i++) {
                 Function *function = g_ptr_array_index(kernel->functions, i);
 
@@ -122,19 +87,15 @@ static void driver_set(FakeKernel *kernel, Function *function, const char *drive
         if (*driver)
                 link_make(kernel, path, target);
         else {
-                g_autofree char *real = inside(kernel, path);
+                g_autofree char *real = fake_kernel_path(kernel, path);
 
                 g_remove(real);
         }
         kernel->hooks.moved(kernel->hooks.userdata, function->address, driver);
 }
 
-static bool group_is_held(const FakeKernel *kernel, int group) {
-        return g_hash_table_contains(kernel->held, GINT_TO_POINTER(group));
-}
-
 static bool driver_is_loaded(FakeKernel *kernel, const char *driver) {
-        g_autofree char *path = inside(kernel, "/sys/bus/pci/drivers");
+        g_autofree char *path = fake_kernel_path(kernel, "/sys/bus/pci/drivers");
         g_autofree char *folder = g_build_filename(path, driver, NULL);
 
         return g_file_test(folder, G_FILE_TEST_IS_DIR);
@@ -143,7 +104,7 @@ static bool driver_is_loaded(FakeKernel *kernel, const char *driver) {
 /* A host driver is not let near a group whose DMA a QEMU owns (drivers/iommu/iommu.c,
  * iommu_device_use_default_domain()). */
 static int driver_take(FakeKernel *kernel, Function *function, const char *driver, int refusal) {
-        if (strcmp(driver, VFIO_PCI) != 0 && group_is_held(kernel, function->group))
+        if (strcmp(driver, VFIO_PCI) != 0 && fake_kernel_is_held(kernel, function->group))
                 return refusal;
         driver_set(kernel, function, driver);
         uevent(kernel, function, "bind");
@@ -175,7 +136,9 @@ static int write_bind(FakeKernel *kernel, Function *function, const char *driver
 static int write_unbind(FakeKernel *kernel, Function *function, const char *driver) {
         if (!function || strcmp(function->driver, driver) != 0)
                 return -ENODEV;
-        if (strcmp(driver, VFIO_PCI) == 0 && group_is_held(kernel, function->group)) {
+        if (strcmp(driver, VFIO_PCI) != 0 && function->sticks)
+                return -EINPROGRESS;
+        if (strcmp(driver, VFIO_PCI) == 0 && fake_kernel_is_held(kernel, function->group)) {
                 g_ptr_array_add(kernel->violations,
                                 g_strdup_printf("%s is taken from the QEMU that holds group %d",
                                                 function->address, function->group));
@@ -197,7 +160,7 @@ static int write_override(FakeKernel *kernel, Function *function, const char *da
 
 /* An attribute that only keeps its value. */
 static int write_plain(FakeKernel *kernel, const char *path, const char *data) {
-        g_autofree char *real = inside(kernel, path);
+        g_autofree char *real = fake_kernel_path(kernel, path);
         g_autofree char *value = g_strchomp(g_strdup(data));
         g_autofree char *line = g_strconcat(value, "\n", NULL);
 
@@ -208,7 +171,7 @@ static int write_plain(FakeKernel *kernel, const char *path, const char *data) {
 }
 
 static Function *function_present(FakeKernel *kernel, const char *address) {
-        Function *function = function_find(kernel, address);
+        Function *function = fake_kernel_function(kernel, address);
 
         return function && function->present ? function : NULL;
 }
@@ -237,141 +200,6 @@ char *fake_kernel_state(FakeKernel *kernel, const char *address) {
                                function && *function->override ? function->override : "-");
 }
 
-/* Only those by which a card changes hands. */
-static void log_write(FakeKernel *kernel, const char *path, const char *data, int result) {
-        g_autofree char *file = g_path_get_basename(path);
-        g_autofree char *folder = g_path_get_dirname(path);
-        g_autofree char *of = g_path_get_basename(folder);
-        g_autofree char *text = g_strchomp(g_strdup(data));
-        bool is_override = strcmp(file, "driver_override") == 0;
-        bool is_probe = strcmp(file, "drivers_probe") == 0;
-        const char *address = is_override ? of : text;
-        g_autofree char *state = fake_kernel_state(kernel, address);
-        g_autofree char *deed = NULL;
-
-        if (!is_override && !is_probe && strcmp(file, "bind") != 0 && strcmp(file, "unbind") != 0)
-                return;
-        if (is_override)
-                deed = g_strdup_printf("override %s %s", address, *text ? text : "-");
-        else if (is_probe)
-                deed = g_strdup_printf("probe %s", address);
-        else
-                deed = g_strdup_printf("%s %s %s", file, address, of);
-        g_ptr_array_add(kernel->log,
-                        g_strdup_printf("%s = %s -> %s", deed,
-                                        result < 0 ? g_strerror(-result) : "ok", state));
-}
-
-/* --- who asks --- */
-
-static void client_free(void *data) {
-        Client *client = data;
-
-        sd_event_source_disable_unref(client->source);
-        close(client->fd);
-        g_free(client->path);
-        g_free(client->data);
-        g_free(client);
-}
-
-static void client_answer(Client *client, int32_t result) {
-        (void)send(client->fd, &result, sizeof result, MSG_NOSIGNAL);
-}
-
-static void client_write(Client *client, const char *path, const char *data) {
-        FakeKernel *kernel = client->kernel;
-        int result = fake_kernel_write(kernel, path, data);
-
-        if (result == -EINPROGRESS) {
-                client->waits = function_find(kernel, data);
-                client->path = g_strdup(path);
-                client->data = g_strdup(data);
-                return;
-        }
-        log_write(kernel, path, data, result);
-        client_answer(client, result);
-}
-
-static bool group_is_open(const FakeKernel *kernel, int group) {
-        for (guint i = 0; i < kernel->clients->len; i++)
-                if (((const Client *)g_ptr_array_index(kernel->clients, i))->group == group)
-                        return true;
-        return false;
-}
-
-/* VFIO lets one in (drivers/vfio/group.c). The node is there while a function is on vfio-pci. */
-int fake_kernel_try_group(FakeKernel *kernel, int group) {
-        bool there = false;
-
-        for (guint i = 0; i < kernel->functions->len; i++) {
-                const Function *function = g_ptr_array_index(kernel->functions, i);
-
-                there = there || (function->group == group && function->present &&
-                                  strcmp(function->driver, VFIO_PCI) == 0);
-        }
-        if (!there)
-                return -ENOENT;
-        return group_is_held(kernel, group) || group_is_open(kernel, group) ? -EBUSY : 0;
-}
-
-static void client_open(Client *client, const char *text) {
-        int group = (int)g_ascii_strtoll(text, NULL, 10);
-        int result = fake_kernel_try_group(client->kernel, group);
-
-        if (result == 0)
-                client->group = group;
-        client_answer(client, result);
-}
-
-static int on_client(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
-        Client *client = userdata;
-        char message[16384];
-        ssize_t n = recv(fd, message, sizeof message - 1, MSG_DONTWAIT);
-
-        if (n <= 0) {
-                g_ptr_array_remove(client->kernel->clients, client);
-                return 0;
-        }
-        message[n] = '\0';
-        if (message[0] == 'w')
-                client_write(client, message + 1, message + strlen(message) + 1);
-        else
-                client_open(client, message + 1);
-        return 0;
-}
-
-static int on_connection(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
-        FakeKernel *kernel = userdata;
-        int connection = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
-        Client *client;
-
-        if (connection < 0)
-                return 0;
-        client = g_new0(Client, 1);
-        *client = (Client){ .kernel = kernel, .fd = connection, .group = -1 };
-        g_ptr_array_add(kernel->clients, client);
-        g_assert_cmpint(sd_event_add_io(kernel->event, &client->source, connection, EPOLLIN,
-                                        on_client, client),
-                        >=, 0);
-        return 0;
-}
-
-void fake_kernel_hold(FakeKernel *kernel, int group, bool held) {
-        if (held) {
-                g_hash_table_add(kernel->held, GINT_TO_POINTER(group));
-                return;
-        }
-        g_hash_table_remove(kernel->held, GINT_TO_POINTER(group));
-        for (guint i = 0; i < kernel->clients->len; i++) {
-                Client *client = g_ptr_array_index(kernel->clients, i);
-
-                if (client->waits && client->waits->group == group) {
-                        client->waits = NULL;
-                        client_write(client, client->path, client->data);
-                }
-        }
-}
-
 /* --- what there is --- */
 
 static void function_free(void *data) {
@@ -393,21 +221,6 @@ static void driver_load(FakeKernel *kernel, const char *driver) {
         file_make(kernel, bind, "");
 }
 
-static void listen_on(FakeKernel *kernel) {
-        g_autofree char *path = inside(kernel, "kernel");
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
-
-        g_assert_cmpuint(g_strlcpy(address.sun_path, path, sizeof address.sun_path), <,
-                         sizeof address.sun_path);
-        kernel->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-        g_assert_cmpint(kernel->fd, >=, 0);
-        g_assert_cmpint(bind(kernel->fd, (struct sockaddr *)&address, sizeof address), ==, 0);
-        g_assert_cmpint(listen(kernel->fd, 64), ==, 0);
-        g_assert_cmpint(sd_event_add_io(kernel->event, &kernel->source, kernel->fd, EPOLLIN,
-                                        on_connection, kernel),
-                        >=, 0);
-}
-
 FakeKernel *fake_kernel_new(sd_event *event, const FakeKernelHooks *hooks) {
         FakeKernel *kernel = g_new0(FakeKernel, 1);
 
@@ -416,13 +229,12 @@ FakeKernel *fake_kernel_new(sd_event *event, const FakeKernelHooks *hooks) {
         kernel->testbed = umockdev_testbed_new();
         kernel->root = umockdev_testbed_get_root_dir(kernel->testbed);
         kernel->functions = g_ptr_array_new_with_free_func(function_free);
-        kernel->clients = g_ptr_array_new_with_free_func(client_free);
         kernel->held = g_hash_table_new(NULL, NULL);
         kernel->log = g_ptr_array_new_with_free_func(g_free);
         kernel->violations = g_ptr_array_new_with_free_func(g_free);
         driver_load(kernel, VFIO_PCI);
         file_make(kernel, "/sys/bus/pci/drivers_probe", "");
-        listen_on(kernel);
+        fake_kernel_listen(kernel);
         return kernel;
 }
 
@@ -431,7 +243,7 @@ void fake_kernel_free(FakeKernel *kernel) {
 
         if (!kernel)
                 return;
-        path = inside(kernel, "kernel");
+        path = fake_kernel_path(kernel, "kernel");
         g_ptr_array_unref(kernel->clients);
         sd_event_source_disable_unref(kernel->source);
         close(kernel->fd);
@@ -498,7 +310,7 @@ void fake_kernel_add(FakeKernel *kernel, const char *address, const char *class,
 }
 
 void fake_kernel_plug(FakeKernel *kernel, const char *address) {
-        Function *function = function_find(kernel, address);
+        Function *function = fake_kernel_function(kernel, address);
 
         function_appear(kernel, function);
         uevent(kernel, function, "add");
@@ -507,11 +319,11 @@ void fake_kernel_plug(FakeKernel *kernel, const char *address) {
 }
 
 void fake_kernel_remove(FakeKernel *kernel, const char *address) {
-        Function *function = function_find(kernel, address);
+        Function *function = fake_kernel_function(kernel, address);
         g_autofree char *device = g_strdup_printf("/sys/devices/%s", address);
         g_autofree char *member =
                 g_strdup_printf("/sys/kernel/iommu_groups/%d/devices/%s", function->group, address);
-        g_autofree char *real = inside(kernel, member);
+        g_autofree char *real = fake_kernel_path(kernel, member);
 
         if (*function->driver) {
                 driver_set(kernel, function, "");
@@ -528,35 +340,31 @@ bool fake_kernel_is_there(FakeKernel *kernel, const char *address) {
 }
 
 const char *fake_kernel_driver(FakeKernel *kernel, const char *address) {
-        return function_find(kernel, address)->driver;
+        return fake_kernel_function(kernel, address)->driver;
 }
 
 const char *fake_kernel_control_at_home(FakeKernel *kernel, const char *address) {
-        return control_at_home(function_find(kernel, address));
+        return control_at_home(fake_kernel_function(kernel, address));
 }
 
 char *fake_kernel_attribute(FakeKernel *kernel, const char *address, const char *name) {
-        g_autofree char *path = function_path(function_find(kernel, address), name);
-        g_autofree char *real = inside(kernel, path);
+        g_autofree char *path = function_path(fake_kernel_function(kernel, address), name);
+        g_autofree char *real = fake_kernel_path(kernel, path);
         char *text = NULL;
 
         return g_file_get_contents(real, &text, NULL, NULL) ? g_strchomp(text) : g_strdup("");
 }
 
 const char *fake_kernel_native(FakeKernel *kernel, const char *address) {
-        return function_find(kernel, address)->native;
+        return fake_kernel_function(kernel, address)->native;
 }
 
 const char *fake_kernel_override(FakeKernel *kernel, const char *address) {
-        return function_find(kernel, address)->override;
-}
-
-bool fake_kernel_is_held(FakeKernel *kernel, int group) {
-        return group_is_held(kernel, group);
+        return fake_kernel_function(kernel, address)->override;
 }
 
 int fake_kernel_group(FakeKernel *kernel, const char *address) {
-        return function_find(kernel, address)->group;
+        return fake_kernel_function(kernel, address)->group;
 }
 
 /* umockdev sends only for a device that it can see. One that is gone is shown to it, without the
@@ -586,7 +394,7 @@ void fake_kernel_forget_listeners(FakeKernel *kernel) {
 
         while (dir && (name = g_dir_read_name(dir)))
                 if (g_str_has_prefix(name, "event")) {
-                        g_autofree char *path = inside(kernel, name);
+                        g_autofree char *path = fake_kernel_path(kernel, name);
 
                         g_unlink(path);
                 }

@@ -49,9 +49,13 @@ const char *fake_kernel_override(FakeKernel *kernel, const char *address);
 /* As if somebody wrote @data to @path, which begins with /sys: 0 or a negative errno. */
 int fake_kernel_write(FakeKernel *kernel, const char *path, const char *data);
 
+/* The function's host driver does not let go of it until this is said again; who waits for that is
+ * ended by no signal before. */
+void fake_kernel_stick(FakeKernel *kernel, const char *address, bool sticks);
+
 /* A QEMU has the group, or lets go of it. */
 void fake_kernel_hold(FakeKernel *kernel, int group, bool held);
-bool fake_kernel_is_held(FakeKernel *kernel, int group);
+bool fake_kernel_is_held(const FakeKernel *kernel, int group);
 int fake_kernel_group(FakeKernel *kernel, const char *address);
 /* As a program that opens the group: 0 or a negative errno; it is closed again. */
 int fake_kernel_try_group(FakeKernel *kernel, int group);

@@ -1,8 +1,8 @@
 /* Preloaded into the real programs before umockdev's library, which leads their paths into the
- * testbed. Files there do not react, so three calls are taken out here: what the handover
+ * testbed. Files there do not react, so some calls are taken out here: what the handover
  * helper writes to sysfs and the VFIO groups that it opens are asked of the fake kernel
- * (fake-kernel.c), and the daemon's udev socket says once that it has overflowed when the fake
- * kernel wants it to. Everything else goes on to umockdev. It refuses to know what the answers
+ * (fake-kernel-clients.c), and the daemon's udev socket says once that it has overflowed when the
+ * fake kernel wants it to. Everything else goes on to umockdev. It refuses to know what the answers
  * mean, and itself asks the real kernel only. */
 /* Both names of open() are wanted, each by itself. */
 #undef _FILE_OFFSET_BITS
@@ -13,12 +13,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -89,8 +91,31 @@ static int file_of(int fd, char path[static PATH_MAX], const char **ret) {
         return 1;
 }
 
+static const char *mark_path(char path[static PATH_MAX], const char *mark, int pid) {
+        snprintf(path, PATH_MAX, "%s/%s-%d", testbed(), mark, pid);
+        return path;
+}
+
+/* A signal waits for who is in the kernel. */
+int pidfd_send_signal(int pidfd, int number, siginfo_t *info, unsigned flags) {
+        char path[64], line[128], kept[PATH_MAX], killed[PATH_MAX];
+        FILE *file;
+        int pid = 0;
+
+        snprintf(path, sizeof path, "/proc/self/fdinfo/%d", pidfd);
+        file = testbed() ? fopen(path, "re") : NULL;
+        while (file && fgets(line, sizeof line, file))
+                (void)sscanf(line, "Pid: %d", &pid);
+        if (file)
+                fclose(file);
+        if (pid > 0 && syscall(SYS_rename, mark_path(kept, KERNEL_KEEPS, pid),
+                               mark_path(killed, KERNEL_KILLS, pid)) == 0)
+                return 0;
+        return (int)syscall(SYS_pidfd_send_signal, pidfd, number, info, flags);
+}
+
 ssize_t write(int fd, const void *data, size_t size) {
-        char path[PATH_MAX];
+        char path[PATH_MAX], killed[PATH_MAX];
         const char *file = NULL;
         int r = fd > STDERR_FILENO && is_helper() ? file_of(fd, path, &file) : 0;
         int32_t answer;
@@ -103,6 +128,8 @@ ssize_t write(int fd, const void *data, size_t size) {
                 return -1;
         }
         connection = kernel_ask('w', file, data, size, &answer);
+        if (syscall(SYS_unlink, mark_path(killed, KERNEL_KILLS, getpid())) == 0)
+                kill(getpid(), SIGKILL);
         if (connection < 0)
                 return -1;
         syscall(SYS_close, connection);

@@ -3,3 +3,8 @@
 #pragma once
 
 #define KERNEL_IS_THERE (-77777)
+
+/* Files in the testbed, with a dash and a PID: a helper waits in the kernel, and was killed there.
+ */
+#define KERNEL_KEEPS "kept"
+#define KERNEL_KILLS "killed"

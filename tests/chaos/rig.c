@@ -162,6 +162,16 @@ void rig_buried(Rig *rig) {
         fake_kernel_forget_listeners(rig->kernel);
 }
 
+void rig_stop(Rig *rig) {
+        siginfo_t info = { 0 };
+
+        kill(rig->daemon, SIGTERM);
+        while (waitid(P_PID, (id_t)rig->daemon, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+               info.si_pid == 0)
+                rig_run(rig, 5);
+        rig_buried(rig);
+}
+
 void rig_kill(Rig *rig) {
         if (rig->daemon <= 0)
                 return;
@@ -303,13 +313,18 @@ sd_bus_message *rig_call_new(sd_bus *caller, const char *path, const char *inter
         return m;
 }
 
-void rig_create(Rig *rig, sd_bus *caller, const char *machine, Answer *answer) {
+void rig_create_with(Rig *rig, sd_bus *caller, const char *machine, const char *address,
+                     Answer *answer) {
         sd_bus_message *m = rig_call_new(caller, VM1, "org.feos.VM1", "Create");
 
-        g_assert_cmpint(sd_bus_message_append(m, "sasa{sv}", machine, 1, GPU, 1, "memory-mib", "t",
-                                              UINT64_C(512)),
+        g_assert_cmpint(sd_bus_message_append(m, "sasa{sv}", machine, 1, address, 1, "memory-mib",
+                                              "t", UINT64_C(512)),
                         >=, 0);
         answer_expect(answer, caller, m);
+}
+
+void rig_create(Rig *rig, sd_bus *caller, const char *machine, Answer *answer) {
+        rig_create_with(rig, caller, machine, GPU, answer);
 }
 
 void rig_call(Rig *rig, const char *path, const char *interface, const char *member,

@@ -50,12 +50,17 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Rig, rig_free)
 
 /* Starts the daemon and waits until it has its name. */
 void rig_boot(Rig *rig);
+/* As its unit does; its helpers go on. */
+void rig_stop(Rig *rig);
 /* kill -9; its helpers go on, as under its unit's KillMode=process. */
 void rig_kill(Rig *rig);
 /* After somebody else has killed it. */
 void rig_buried(Rig *rig);
 
-/* Sends Create for the GPU; @machine runs when that is answered without an error. */
+/* Sends Create for that card, or for the GPU; @machine runs when that is answered without an error.
+ */
+void rig_create_with(Rig *rig, sd_bus *caller, const char *machine, const char *address,
+                     Answer *answer);
 void rig_create(Rig *rig, sd_bus *caller, const char *machine, Answer *answer);
 /* A method without arguments of an object. */
 void rig_call(Rig *rig, const char *path, const char *interface, const char *member,

@@ -119,6 +119,7 @@ machines_differ() {
     local name state
     ((${#gpu_state[@]})) || return 0
     for name in "${!domain_state_of[@]}"; do
+        [[ ${domain_state_of[$name]} != "being started" ]] || continue # see is_unfinished
         case ${machine_state[$name]-none} in
             running | paused) state=${machine_state[$name]} ;;
             stopping) state="@(running|in shutdown)" ;;
@@ -139,7 +140,7 @@ machines_differ() {
 
 # What is still to come: cards on the way, faults, helpers at work.
 is_unfinished() {
-    local address
+    local address name
     ((${#gpu_state[@]})) || echo "the service does not answer"
     for address in "${!gpu_state[@]}"; do
         [[ ${gpu_fault[$address]} == - ]] ||
@@ -149,6 +150,9 @@ is_unfinished() {
         [[ ${gpu_state[$address]} == attached || ! ${home[$address]-} ||
             ${driver[$address]-} == "${home[$address]}" ]] ||
             echo "$address is on '${driver[$address]-}' and belongs to ${home[$address]}"
+    done
+    for name in "${!domain_state_of[@]}"; do
+        [[ ${domain_state_of[$name]} != "being started" ]] || echo "domain $name is being started"
     done
     [[ ! $helpers ]] || echo "helpers are there: $helpers"
 }

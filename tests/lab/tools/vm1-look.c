@@ -14,7 +14,7 @@
  *   qemu PID NAME
  *   helper PID                     one of the service's own
  *   daemon PID DESCRIPTORS KIB     what it has open, and its resident memory
- *   domain NAME STATE              in virsh's words
+ *   domain NAME STATE              in virsh's words, or "being started"
  *   gpu ADDRESS STATE PENDING FAULT DRIVER MACHINE MESSAGE
  *   machine NAME STATE LEADER
  *   memory BAR IS SHOULD */
@@ -174,7 +174,8 @@ static void memory_tell(const char *address) {
 
 /* --- libvirt --- */
 
-static const char *domain_state(int state) {
+/* virsh does not tell a domain that is only being started from one that somebody has paused. */
+static const char *domain_state(int state, int reason) {
         static const char *const words[] = {
                 [VIR_DOMAIN_RUNNING] = "running",       [VIR_DOMAIN_BLOCKED] = "idle",
                 [VIR_DOMAIN_PAUSED] = "paused",         [VIR_DOMAIN_SHUTDOWN] = "in shutdown",
@@ -182,6 +183,8 @@ static const char *domain_state(int state) {
                 [VIR_DOMAIN_PMSUSPENDED] = "suspended",
         };
 
+        if (state == VIR_DOMAIN_PAUSED && reason == VIR_DOMAIN_PAUSED_STARTING_UP)
+                return "being started";
         return state >= 0 && state < (int)G_N_ELEMENTS(words) && words[state] ? words[state] : "-";
 }
 
@@ -196,10 +199,11 @@ static void domains_tell(void) {
         int n = connection ? virConnectListAllDomains(connection, &domains, 0) : 0;
 
         for (int i = 0; i < n; i++) {
-                int state = -1;
+                int state = -1, reason = 0;
 
-                (void)virDomainGetState(domains[i], &state, NULL, 0);
-                printf("domain\t%s\t%s\n", virDomainGetName(domains[i]), domain_state(state));
+                (void)virDomainGetState(domains[i], &state, &reason, 0);
+                printf("domain\t%s\t%s\n", virDomainGetName(domains[i]),
+                       domain_state(state, reason));
                 virDomainFree(domains[i]);
         }
         free(domains);
