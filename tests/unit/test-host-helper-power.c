@@ -47,6 +47,15 @@ static void test_bind_cannot_keep_awake(void **state) {
         assert_stands(1, "snd_hda_intel", "");
 }
 
+/* What could not be read could not be put back. */
+static void test_bind_does_not_know_what_was_set(void **state) {
+        put("nvidia", "snd_hda_intel", "");
+        power_set(0, "1", "");
+        helper_run("bind", GPU, AUDIO, "failed The kernel refused to keep " GPU " awake.");
+        assert_stands(0, "nvidia", "");
+        assert_stands(1, "snd_hda_intel", "");
+}
+
 /* What was set before is put back, after every probe, and what is not known is left alone. */
 static void test_release_restores_power(void **state) {
         static const struct {
@@ -144,16 +153,27 @@ static void test_release_cannot_restore(void **state) {
         assert_power(1, "1", "auto");
 }
 
+/* A setting that was there and is not any more has not been put back. */
+static void test_release_of_a_setting_that_has_gone(void **state) {
+        put("nvidia", "snd_hda_intel", "");
+        power_set(1, "0", "on");
+        helper_run("release", GPU ",1,auto=nvidia", AUDIO ",1,auto=snd_hda_intel",
+                   "failed The kernel refused to put the power settings of " GPU " back.");
+        assert_power(1, "1", "auto");
+}
+
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 TEST(test_bind_keeps_awake),
                 TEST(test_bind_is_there_keeps_awake),
                 TEST(test_bind_cannot_keep_awake),
+                TEST(test_bind_does_not_know_what_was_set),
                 TEST(test_release_restores_power),
                 TEST(test_release_at_home_restores_power),
                 TEST(test_release_restores_what_it_can),
                 TEST(test_release_awaits_a_late_driver),
                 TEST(test_release_cannot_restore),
+                TEST(test_release_of_a_setting_that_has_gone),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
