@@ -105,12 +105,14 @@ gpus_differ() {
         [[ -e /sys/bus/pci/devices/$address ]] || echo "$address is on D-Bus and not on the PCI bus"
         [[ ${gpu_told_driver[$address]} == "${driver[$address]:--}" ]] ||
             echo "$address is on '${driver[$address]-}', D-Bus says ${gpu_told_driver[$address]}"
+        [[ ${gpu_fault[$address]} == - || ${gpu_message[$address]} != - ]] ||
+            echo "$address has fault ${gpu_fault[$address]} without a reason"
+        # It is the domain's before its QEMU has opened the group; see is_unfinished.
+        [[ ${domain_state_of[${gpu_owner[$address]}]-} != "being started" ]] || continue
         [[ ${gpu_state[$address]} == "$state" ]] ||
             echo "$address is $state, D-Bus says ${gpu_state[$address]}"
         [[ ${gpu_owner[$address]} == "$owner" ]] ||
             echo "$address is in the hands of '$owner', D-Bus says ${gpu_owner[$address]}"
-        [[ ${gpu_fault[$address]} == - || ${gpu_message[$address]} != - ]] ||
-            echo "$address has fault ${gpu_fault[$address]} without a reason"
     done
 }
 
@@ -133,6 +135,7 @@ machines_differ() {
     for name in "${!machine_state[@]}"; do
         [[ $libvirt_is_down || ${domain_state_of[$name]-} ]] ||
             echo "machine $name is no domain of libvirt"
+        [[ ${domain_state_of[$name]-} != "being started" ]] || continue
         [[ ${machine_leader[$name]} == "${qemu_pid[$name]:-0}" ]] ||
             echo "machine $name has QEMU ${qemu_pid[$name]:-0}, D-Bus says ${machine_leader[$name]}"
     done
