@@ -1,6 +1,5 @@
-/* The rules of one machine. What a look at its domain finds is always right, with one exception
- * that is not about truth but about telling it once: while a start is under way the domain flickers
- * through off and paused before it runs. This file knows no libvirt and no GPU. */
+/* The rules of one machine. What a look at its domain finds is always right. This file knows no
+ * libvirt and no GPU. */
 #include "machine-state.h"
 
 #include <stddef.h>
@@ -17,15 +16,17 @@
 /* The state after an event, by the state before it. */
 static const MachineState then[_MACHINE_EVENT_MAX][_MACHINE_STATE_MAX] = {
         /* created, starting, running, paused, stopping, stopped, crashed */
-        [MACHINE_SEEN_NEVER_STARTED] = { CREATED, STARTING, CREATED, CREATED, CREATED, CREATED,
+        [MACHINE_SEEN_NEVER_STARTED] = { CREATED, CREATED, CREATED, CREATED, CREATED, CREATED,
                                          CREATED },
+        [MACHINE_SEEN_STARTING] = { STARTING, STARTING, STARTING, STARTING, STARTING, STARTING,
+                                    STARTING },
         [MACHINE_SEEN_RUNNING] = { RUNNING, RUNNING, RUNNING, RUNNING, RUNNING, RUNNING, RUNNING },
-        [MACHINE_SEEN_PAUSED] = { PAUSED, STARTING, PAUSED, PAUSED, PAUSED, PAUSED, PAUSED },
+        [MACHINE_SEEN_PAUSED] = { PAUSED, PAUSED, PAUSED, PAUSED, PAUSED, PAUSED, PAUSED },
         [MACHINE_SEEN_STOPPING] = { STOPPING, STOPPING, STOPPING, STOPPING, STOPPING, STOPPING,
                                     STOPPING },
         /* libvirt forgets the reason when it restarts: what has crashed stays so until it runs. */
-        [MACHINE_SEEN_OFF] = { STOPPED, STARTING, STOPPED, STOPPED, STOPPED, STOPPED, CRASHED },
-        [MACHINE_SEEN_CRASHED] = { CRASHED, STARTING, CRASHED, CRASHED, CRASHED, CRASHED, CRASHED },
+        [MACHINE_SEEN_OFF] = { STOPPED, STOPPED, STOPPED, STOPPED, STOPPED, STOPPED, CRASHED },
+        [MACHINE_SEEN_CRASHED] = { CRASHED, CRASHED, CRASHED, CRASHED, CRASHED, CRASHED, CRASHED },
         [MACHINE_ASK_START] = { STARTING, REFUSED, REFUSED, REFUSED, REFUSED, STARTING, STARTING },
         /* The button may be pressed again: a guest that was booting did not hear it. */
         [MACHINE_ASK_SHUTDOWN] = { REFUSED, REFUSED, STOPPING, REFUSED, STOPPING, REFUSED,
@@ -91,6 +92,7 @@ const char *machine_state_to_string(MachineState state) {
 const char *machine_event_to_string(MachineEvent event) {
         static const char *const words[_MACHINE_EVENT_MAX] = {
                 [MACHINE_SEEN_NEVER_STARTED] = "seen-never-started",
+                [MACHINE_SEEN_STARTING] = "seen-starting",
                 [MACHINE_SEEN_RUNNING] = "seen-running",
                 [MACHINE_SEEN_PAUSED] = "seen-paused",
                 [MACHINE_SEEN_STOPPING] = "seen-stopping",

@@ -18,6 +18,7 @@ typedef enum MachineState {
 typedef enum MachineEvent {
         /* Observations: what a look at the domain found. */
         MACHINE_SEEN_NEVER_STARTED,
+        MACHINE_SEEN_STARTING, /* whoever starts it */
         MACHINE_SEEN_RUNNING,
         MACHINE_SEEN_PAUSED,
         MACHINE_SEEN_STOPPING, /* it shuts down, or runs although it was asked to stop */

@@ -152,6 +152,8 @@ static MachineEvent domain_observation(const Domain *domain, const char **ret_re
                 return MACHINE_SEEN_STOPPING;
         }
         switch (facts->state) {
+        case DOMAIN_STARTING:
+                return MACHINE_SEEN_STARTING;
         case DOMAIN_PAUSED:
                 return MACHINE_SEEN_PAUSED;
         case DOMAIN_STOPPING:
@@ -180,6 +182,13 @@ static void machine_take_facts(Manager *manager, Machine *machine, const Domain 
                 manager->observer.machine_changed(manager->observer_data, machine, changes);
 }
 
+/* While a start of ours is under way the domain flickers through off and paused before it runs. How
+ * that ends is told once, by the launch. */
+static bool machine_flickers(const Machine *machine, MachineEvent event) {
+        return machine->launch && machine->state == MACHINE_STARTING &&
+               event != MACHINE_SEEN_RUNNING && event != MACHINE_SEEN_STOPPING;
+}
+
 void machine_refresh(Manager *manager, Machine *machine) {
         const Domain *domain = manager_find_domain(manager, machine->uuid);
         const char *reason;
@@ -196,7 +205,8 @@ void machine_refresh(Manager *manager, Machine *machine) {
         else if (machine->stop_asked)
                 event = MACHINE_SEEN_STOPPING;
         machine_take_facts(manager, machine, domain);
-        machine_apply(manager, machine, event, reason);
+        if (!machine_flickers(machine, event))
+                machine_apply(manager, machine, event, reason);
         machine_refresh_present(manager, machine);
 }
 

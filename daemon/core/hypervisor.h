@@ -14,7 +14,8 @@
 #include <sys/types.h>
 
 typedef enum DomainState {
-        DOMAIN_OFF, /* defined, no QEMU; see reason */
+        DOMAIN_OFF,      /* defined, no QEMU; see reason */
+        DOMAIN_STARTING, /* whoever starts it has not come to the end; its QEMU may be there */
         DOMAIN_RUNNING,
         DOMAIN_PAUSED,
         DOMAIN_STOPPING, /* the guest is shutting down, QEMU still lives */

@@ -41,11 +41,12 @@ static DomainOffReason off_reason_from_libvirt(int state, int reason) {
         }
 }
 
-static DomainState state_from_libvirt(int state, bool active) {
+static DomainState state_from_libvirt(int state, int reason, bool active) {
         if (!active)
                 return DOMAIN_OFF;
         switch (state) {
         case VIR_DOMAIN_PAUSED:
+                return reason == VIR_DOMAIN_PAUSED_STARTING_UP ? DOMAIN_STARTING : DOMAIN_PAUSED;
         case VIR_DOMAIN_PMSUSPENDED:
         case VIR_DOMAIN_CRASHED: /* kept for a post-mortem: its QEMU stands still but lives */
                 return DOMAIN_PAUSED;
@@ -70,10 +71,9 @@ static int state_read(virDomainPtr domain, DomainFacts *facts, bool *ret_started
                         break;
         }
         facts->active = active;
-        facts->state = state_from_libvirt(state, active);
+        facts->state = state_from_libvirt(state, reason, active);
         facts->off_reason = active ? DOMAIN_OFF_UNKNOWN : off_reason_from_libvirt(state, reason);
-        *ret_started =
-                active && !(state == VIR_DOMAIN_PAUSED && reason == VIR_DOMAIN_PAUSED_STARTING_UP);
+        *ret_started = active && facts->state != DOMAIN_STARTING;
         return 0;
 }
 

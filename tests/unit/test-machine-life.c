@@ -318,6 +318,45 @@ static void without_autostart_a_machine_waits_to_be_started(void **unused) {
         world_free(world);
 }
 
+/* virsh start, or a Create whose daemon died meanwhile. */
+static void a_start_by_somebody_else_is_told_until_it_has_ended(void **unused) {
+        const char *no_gpus[] = { NULL };
+        g_autoptr(GPtrArray) findings = findings_new();
+        Request *request = request_new("bare", no_gpus, findings);
+        World *world;
+        WorldDomain *domain;
+        Caller caller = { 0 };
+
+        request->start = false;
+        request_finish(request, findings);
+        world = scene_with(request);
+        domain = world_domain(world, "bare");
+        domain->first_start = FIRST_START_DONE;
+        domain->qemu = domain->active = true;
+        domain->state = DOMAIN_STARTING;
+        domain->pid = ++world->next_pid;
+        world_look_again(world, domain);
+        world_run(world);
+        assert_int_equal(state_of(world, "bare"), MACHINE_STARTING);
+        manager_start_machine(world->manager, "bare", caller_done, &caller);
+        world_run(world);
+        assert_refused(&caller, REFUSAL_INVALID_STATE);
+
+        domain->state = DOMAIN_RUNNING;
+        world_look_again(world, domain);
+        world_run(world);
+        assert_int_equal(state_of(world, "bare"), MACHINE_RUNNING);
+
+        domain->state = DOMAIN_STARTING;
+        world_look_again(world, domain);
+        world_run(world);
+        assert_int_equal(state_of(world, "bare"), MACHINE_STARTING);
+        world_end_domain(world, domain, DOMAIN_OFF_FAILED);
+        world_run(world);
+        assert_int_equal(state_of(world, "bare"), MACHINE_STOPPED);
+        world_free(world);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_paused_machine_keeps_its_gpu_and_resumes),
@@ -334,6 +373,7 @@ int main(void) {
                 cmocka_unit_test(the_console_is_handed_out),
                 cmocka_unit_test(autostart_starts_a_machine_once_with_the_host),
                 cmocka_unit_test(without_autostart_a_machine_waits_to_be_started),
+                cmocka_unit_test(a_start_by_somebody_else_is_told_until_it_has_ended),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -36,17 +36,19 @@ static void observations_are_idempotent(void **unused) {
                 }
 }
 
-static void a_start_under_way_is_not_shaken_by_a_domain_that_is_not_up_yet(void **unused) {
-        MachineState after;
+static void what_is_seen_does_not_depend_on_what_was_before(void **unused) {
+        for (MachineEvent event = 0; event < MACHINE_ASK_START; event++) {
+                MachineState first, after;
 
-        machine_step(MACHINE_STARTING, MACHINE_SEEN_NEVER_STARTED, &after);
-        assert_int_equal(after, MACHINE_STARTING);
-        machine_step(MACHINE_STARTING, MACHINE_SEEN_OFF, &after);
-        assert_int_equal(after, MACHINE_STARTING);
-        machine_step(MACHINE_STARTING, MACHINE_SEEN_PAUSED, &after);
-        assert_int_equal(after, MACHINE_STARTING);
-        machine_step(MACHINE_STARTING, MACHINE_SEEN_RUNNING, &after);
-        assert_int_equal(after, MACHINE_RUNNING);
+                machine_step(MACHINE_STARTING, event, &first);
+                for (MachineState state = 0; state < _MACHINE_STATE_MAX; state++) {
+                        /* One exception: libvirt forgets why a domain is off. */
+                        if (event == MACHINE_SEEN_OFF && state == MACHINE_CRASHED)
+                                continue;
+                        machine_step(state, event, &after);
+                        assert_int_equal(after, first);
+                }
+        }
 }
 
 static void a_guest_that_ignores_the_button_stays_stopping(void **unused) {
@@ -151,7 +153,7 @@ int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_refusal_changes_nothing_and_only_requests_are_refused),
                 cmocka_unit_test(observations_are_idempotent),
-                cmocka_unit_test(a_start_under_way_is_not_shaken_by_a_domain_that_is_not_up_yet),
+                cmocka_unit_test(what_is_seen_does_not_depend_on_what_was_before),
                 cmocka_unit_test(a_guest_that_ignores_the_button_stays_stopping),
                 cmocka_unit_test(only_a_machine_that_is_off_can_be_started),
                 cmocka_unit_test(every_value_has_a_word_of_its_own),
