@@ -132,8 +132,9 @@ static void stranger(Run *run) {
                         by_hand(run, OTHER, vfio ? "vfio-pci" : "");
                 break;
         default:
-                if (fake_kernel_is_held(run->rig->kernel, GROUP))
-                        break; /* an unbind would wait for the QEMU */
+                /* An unbind would wait for the QEMU, of which the rig may not know yet. */
+                if (fake_kernel_is_held(run->rig->kernel, GROUP) || rig_machine_runs(run->rig))
+                        break;
                 by_hand(run, GPU, vfio ? "vfio-pci" : "");
                 if (g_rand_boolean(run->chance))
                         by_hand(run, AUDIO, vfio ? "vfio-pci" : "");
