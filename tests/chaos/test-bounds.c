@@ -243,7 +243,6 @@ static void machines_are_adopted_at_once(void **state) {
         Rig *rig = *state;
         unsigned trials = rig_number("FEOS_CHAOS_ADOPT", 10), slowest = 0;
         g_auto(Answer) answer = { 0 };
-        g_auto(Answer) other = { 0 };
         g_auto(Answer) deleted = { 0 };
 
         rig_create(rig, rig->caller, "vm", &answer);
