@@ -115,9 +115,21 @@ static void pinger_stop(Pinger *pinger) {
 }
 
 /* As its unit has it run: on a busy machine these bounds are its scheduler's, too. */
+static void prefer(const Rig *rig) {
+        (void)setpriority(PRIO_PROCESS, (id_t)rig->daemon, -10);
+}
+
 static void boot(Rig *rig) {
         rig_boot(rig);
-        (void)setpriority(PRIO_PROCESS, (id_t)rig->daemon, -10);
+        prefer(rig);
+}
+
+static void machine_delete(Rig *rig, const char *path) {
+        g_auto(Answer) answer = { 0 };
+
+        rig_call(rig, path, "org.feos.VM1.Machine", "Delete", &answer);
+        rig_wait(rig, &answer);
+        assert_null(answer.error);
 }
 
 /* --- a driver that does not let go --- */
@@ -193,7 +205,6 @@ static bool is_well(Rig *rig) {
 
 static void hang_once(Rig *rig, Took *took) {
         guint from = fake_kernel_log(rig->kernel)->len;
-        g_auto(Answer) deleted = { 0 };
         gint64 began;
 
         get_stuck(rig, took);
@@ -209,9 +220,7 @@ static void hang_once(Rig *rig, Took *took) {
                 rig_run(rig, 20);
         fault_expect(rig, "the next daemon's fault");
 
-        rig_call(rig, VM1 "/machine/other", "org.feos.VM1.Machine", "Delete", &deleted);
-        rig_wait(rig, &deleted);
-        assert_null(deleted.error);
+        machine_delete(rig, VM1 "/machine/other");
         fake_kernel_stick(rig->kernel, GPU, false);
         began = g_get_monotonic_time();
         settle(rig, RIG_HOME);
@@ -223,7 +232,7 @@ static void a_driver_that_does_not_let_go_holds_up_nothing_else(void **state) {
         unsigned trials = rig_number("FEOS_CHAOS_HUNG", 3);
         Took took = { 0 };
 
-        (void)setpriority(PRIO_PROCESS, (id_t)((Rig *)*state)->daemon, -10);
+        prefer(*state);
         for (unsigned i = 0; i < trials; i++)
                 hang_once(*state, &took);
         print_message("# driver that does not let go: %u trials, the slowest in ms: Ping %u (over "
@@ -243,7 +252,6 @@ static void machines_are_adopted_at_once(void **state) {
         Rig *rig = *state;
         unsigned trials = rig_number("FEOS_CHAOS_ADOPT", 10), slowest = 0;
         g_auto(Answer) answer = { 0 };
-        g_auto(Answer) deleted = { 0 };
 
         rig_create(rig, rig->caller, "vm", &answer);
         rig_wait(rig, &answer);
@@ -261,9 +269,7 @@ static void machines_are_adopted_at_once(void **state) {
                 slowest_keep(&slowest, since(began));
         }
         print_message("# adoption: %u trials, the slowest in ms: %u\n", trials, slowest);
-        rig_call(rig, VM1 "/machine/vm", "org.feos.VM1.Machine", "Delete", &deleted);
-        rig_wait(rig, &deleted);
-        assert_null(deleted.error);
+        machine_delete(rig, VM1 "/machine/vm");
         settle(rig, RIG_HOME);
         assert_true(slowest <= ADOPT_MSEC);
 }
