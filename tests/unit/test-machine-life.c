@@ -46,6 +46,12 @@ static MachineState state_of(World *world, const char *name) {
         return manager_machine(world->manager, name)->state;
 }
 
+static void look_finds(World *world, WorldDomain *domain, DomainState state) {
+        domain->state = state;
+        world_look_again(world, domain);
+        world_run(world);
+}
+
 static DeviceRequest *disk(const char *id, const char *path) {
         DeviceRequest *device = device_request_new(DEVICE_DISK);
 
@@ -118,13 +124,9 @@ static void a_guest_that_reboots_through_a_shutdown_runs_again(void **unused) {
         World *world = scene();
         WorldDomain *domain = world_domain(world, "box");
 
-        domain->state = DOMAIN_STOPPING;
-        world_look_again(world, domain);
-        world_run(world);
+        look_finds(world, domain, DOMAIN_STOPPING);
         assert_int_equal(state_of(world, "box"), MACHINE_STOPPING);
-        domain->state = DOMAIN_RUNNING;
-        world_look_again(world, domain);
-        world_run(world);
+        look_finds(world, domain, DOMAIN_RUNNING);
         assert_int_equal(state_of(world, "box"), MACHINE_RUNNING);
         world_free(world);
 }
@@ -333,23 +335,17 @@ static void a_start_by_somebody_else_is_told_until_it_has_ended(void **unused) {
         domain = world_domain(world, "bare");
         domain->first_start = FIRST_START_DONE;
         domain->qemu = domain->active = true;
-        domain->state = DOMAIN_STARTING;
         domain->pid = ++world->next_pid;
-        world_look_again(world, domain);
-        world_run(world);
+        look_finds(world, domain, DOMAIN_STARTING);
         assert_int_equal(state_of(world, "bare"), MACHINE_STARTING);
         manager_start_machine(world->manager, "bare", caller_done, &caller);
         world_run(world);
         assert_refused(&caller, REFUSAL_INVALID_STATE);
 
-        domain->state = DOMAIN_RUNNING;
-        world_look_again(world, domain);
-        world_run(world);
+        look_finds(world, domain, DOMAIN_RUNNING);
         assert_int_equal(state_of(world, "bare"), MACHINE_RUNNING);
 
-        domain->state = DOMAIN_STARTING;
-        world_look_again(world, domain);
-        world_run(world);
+        look_finds(world, domain, DOMAIN_STARTING);
         assert_int_equal(state_of(world, "bare"), MACHINE_STARTING);
         world_end_domain(world, domain, DOMAIN_OFF_FAILED);
         world_run(world);
