@@ -18,7 +18,14 @@ lab() {
         --stage "$build/stage" "$@" 2>&1 | tee "$build/lab-$name.log" | sed -u "s/^/$name: /" &
 }
 
-# count_labs: waits for all of them, adds up what they have said, and makes a table of their figures.
+# lab_failures NAME: what has failed in it, once more, with what was said of it.
+lab_failures() {
+    awk -v lab="$1" '/^not ok/ { told = 1 } !/^(not ok|#)/ { told = 0 } told { print lab ": " $0 }' \
+        "$build/lab-$1.log"
+}
+
+# count_labs: waits for all of them, adds up what they have said, tells again at the end, where it is
+# looked for, what failed, and makes a table of their figures.
 count_labs() {
     local name last
     wait
@@ -33,6 +40,7 @@ count_labs() {
         fi
         echo "lab $name: $last"
     done
+    for name in "${labs[@]}"; do lab_failures "$name"; done
     local said=("${labs[@]/#/$build/lab-}")
     "$here/lab/figures" "${said[@]/%/.log}" > "$build/figures.md"
 }
