@@ -43,6 +43,7 @@ struct Libvirt {
         Verbs *verbs;
         GThreadPool *lookers;
         Looks *looks;
+        GHashTable *names; /* UUID -> what the domain is called, as last seen, for refusals */
         Consoles *consoles;
 
         Connector *connector;
@@ -131,8 +132,13 @@ static void look_failed(Libvirt *self, const Look *look) {
         self->list_retry_sec = retry_next(self->list_retry_sec);
 }
 
-/* A domain that was seen to be off says nothing more. */
-static void console_follow(Libvirt *self, const DomainFacts *facts) {
+static const char *domain_name(Libvirt *self, const char *uuid) {
+        return g_hash_table_lookup(self->names, uuid);
+}
+
+/* A domain that was seen to be off says nothing more on its console. */
+static void domain_follow(Libvirt *self, const DomainFacts *facts) {
+        g_hash_table_replace(self->names, g_strdup(facts->uuid), g_strdup(facts->name));
         if (!facts->active)
                 consoles_end(self->consoles, facts->uuid);
 }
@@ -142,8 +148,9 @@ static void on_listed(Libvirt *self, Look *look) {
                 self->list_retry_sec = RETRY_MIN_SEC;
                 g_strfreev(self->networks);
                 self->networks = g_steal_pointer(&look->networks);
+                g_hash_table_remove_all(self->names);
                 for (unsigned i = 0; i < look->all->len; i++)
-                        console_follow(self, g_ptr_array_index(look->all, i));
+                        domain_follow(self, g_ptr_array_index(look->all, i));
                 self->events->domains_listed(self->userdata, look->all);
         } else
                 look_failed(self, look);
@@ -155,11 +162,12 @@ static void on_domain_looked(Libvirt *self, const Look *look) {
 
         switch (look->result) {
         case LOOK_RESULT_SEEN:
-                console_follow(self, look->facts);
+                domain_follow(self, look->facts);
                 self->events->domain_seen(self->userdata, look->facts);
                 break;
         case LOOK_RESULT_GONE:
                 consoles_end(self->consoles, look->uuid);
+                g_hash_table_remove(self->names, look->uuid);
                 self->events->domain_gone(self->userdata, look->uuid);
                 break;
         case LOOK_RESULT_FAILED:
@@ -235,8 +243,13 @@ static void on_verbs_look(void *owner, const char *uuid, void *waiter) {
         looks_want(self->looks, uuid, waiter);
 }
 
+static const char *on_verbs_name(void *owner, const char *uuid) {
+        return domain_name(owner, uuid);
+}
+
 static const VerbsOps verbs_ops = {
         .link = on_verbs_link,
+        .name = on_verbs_name,
         .look = on_verbs_look,
 };
 
@@ -353,21 +366,21 @@ typedef struct StreamWanted {
 
 /* @terminal is taken. */
 static void stream_give(const StreamWanted *wanted, int terminal) {
+        const char *name = domain_name(wanted->libvirt, wanted->uuid) ?: wanted->uuid;
         g_autoptr(Refusal) refusal = NULL;
         int fd = -1, r = consoles_open(wanted->libvirt->consoles, wanted->uuid, wanted->owner,
                                        terminal, &fd);
 
         if (r == -EDQUOT)
-                refusal = refusal_new(REFUSAL_LIMITS_EXCEEDED, wanted->uuid,
-                                      "Close some of them first.",
+                refusal = refusal_new(REFUSAL_LIMITS_EXCEEDED, name, "Close some of them first.",
                                       "You have %d consoles open, which is the most that one user "
                                       "may have.",
                                       CONSOLES_PER_OWNER);
         else if (r < 0)
-                refusal = refusal_new(REFUSAL_HYPERVISOR_FAILED, wanted->uuid,
+                refusal = refusal_new(REFUSAL_HYPERVISOR_FAILED, name,
                                       "See whether the machine still runs, and ask again.",
-                                      "The console of machine %s could not be opened: %s",
-                                      wanted->uuid, g_strerror(-r));
+                                      "The console of machine %s could not be opened: %s", name,
+                                      g_strerror(-r));
         wanted->done(wanted->userdata, fd, refusal);
 }
 
@@ -433,6 +446,7 @@ int libvirt_new(sd_event *event, const char *uri, Libvirt **ret) {
         self->uri = g_strdup(uri);
         self->list_retry_sec = RETRY_MIN_SEC;
         self->looks = looks_new(&looks_ops, self);
+        self->names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
         self->consoles = consoles_new(event);
         self->networks = g_new0(char *, 1);
         self->lookers = g_thread_pool_new(look_run, NULL, LOOKS_AT_ONCE, FALSE, NULL);
@@ -472,6 +486,7 @@ void libvirt_free(Libvirt *self) {
         sd_event_source_disable_unref(self->relist_timer);
         sd_event_source_disable_unref(self->list_retry_timer);
         looks_free(self->looks);
+        g_hash_table_unref(self->names);
         consoles_free(self->consoles);
         g_strfreev(self->networks);
         connector_free(self->connector);

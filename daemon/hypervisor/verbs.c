@@ -35,7 +35,7 @@ struct Verb {
         char *doing;             /* "start machine", for messages */
         HypervisorVerb verb;
         char *uuid;
-        char *name;            /* define only */
+        char *name;            /* NULL where it is not known */
         char *xml;             /* what to define; what get_xml found */
         char *ignition;        /* define only */
         DeviceRequest *device; /* attach; for detach its kind and id alone */
@@ -235,6 +235,7 @@ static Verb *verb_new(Verbs *self, void (*run)(Verb *), char *doing, const char 
         verb->looks = true;
         verb->doing = doing;
         verb->uuid = g_ascii_strdown(uuid, -1);
+        verb->name = g_strdup(self->ops->name(self->self, verb->uuid));
         verb->fd = -1;
         verb->userdata = userdata;
         return verb;
@@ -247,6 +248,7 @@ void verbs_define(Verbs *self, const DomainSpec *spec, HypervisorDone done, void
         int r = domain_xml_write(spec, link && link_facts(link)->test ? "test" : NULL, &verb->xml);
 
         verb->done = done;
+        g_free(verb->name);
         verb->name = g_strdup(spec->request->name);
         verb->ignition = g_strdup(spec->request->ignition);
         if (r < 0)

@@ -25,6 +25,8 @@ killed_in_start() {
     caller=$!
     kill_at "$began" "$instant" "$libvirtd"
     ! wait $caller || answered=yes
+    [[ ! $(< /run/answer) =~ [0-9a-f]{8}-[0-9a-f]{4}- ]] ||
+        wrong "the refusal has a UUID and no name: $(< /run/answer)"
     settled 90
     timed "until all was settled" $(($(now_ms) - killed))
     state=$(machine_get box State)
