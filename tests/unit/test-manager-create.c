@@ -323,6 +323,37 @@ static void uevents_at_any_step_do_not_disturb_a_create(void **state) {
         world_free(world);
 }
 
+static unsigned ends;
+
+static void note_end(void *userdata) {
+        const Caller *caller = userdata;
+
+        assert_int_equal(caller->answers, 1);
+        ends++;
+}
+
+static void a_create_that_does_not_wait_ends_after_its_answer(void **state) {
+        World *world = booted_scene();
+
+        for (unsigned i = 0; i < 2; i++) {
+                Request *request = request_for("box", AUDIO_CARD, NULL);
+                Caller caller = { 0 };
+
+                request->wait = false;
+                ends = 0;
+                manager_create_to_the_end(world->manager, request, caller_done, note_end, &caller);
+                while (caller.answers == 0)
+                        assert_true(world_step(world));
+                /* The second is refused, for there is a machine of that name. */
+                assert_int_equal(caller.refused, i == 1);
+                assert_int_equal(ends, i);
+                world_run(world);
+                assert_int_equal(ends, 1);
+                caller_forget(&caller);
+        }
+        world_free(world);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(create_runs_a_machine_and_its_end_brings_every_function_home),
@@ -339,6 +370,7 @@ int main(void) {
                 cmocka_unit_test(a_machine_that_is_paused_as_it_starts_is_paused_and_can_end),
                 cmocka_unit_test(a_card_that_vanishes_under_a_launch_ends_it),
                 cmocka_unit_test(uevents_at_any_step_do_not_disturb_a_create),
+                cmocka_unit_test(a_create_that_does_not_wait_ends_after_its_answer),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

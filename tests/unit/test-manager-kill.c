@@ -3,6 +3,8 @@
 #include "manager-scene.h"
 #include "testing.h"
 
+#include <string.h>
+
 static void assert_recovered(World *world) {
         const WorldDomain *domain = world_domain(world, "box");
 
@@ -208,6 +210,48 @@ static void without_libvirt_a_restarted_daemon_touches_no_card_of_a_machine(void
         world_free(world);
 }
 
+/* The helper of the first daemon is still at it; that of the second waits behind it, and says so.
+ */
+static void a_restarted_daemon_shows_the_fault_and_ends_it_when_the_driver_lets_go(void **state) {
+        for (unsigned by_bind = 0; by_bind < 2; by_bind++) {
+                World *world = booted_scene();
+                Caller caller = { 0 };
+
+                world_mark(world->stuck, AUDIO_CARD);
+                if (by_bind)
+                        manager_bind_gpu(world->manager, at(AUDIO_CARD), caller_done, &caller);
+                else
+                        create_box(world, &caller);
+                world_run(world);
+                world_overdue(world, AUDIO_CARD);
+                world_run(world);
+                assert_refused(&caller, REFUSAL_HANDOVER_TIMEOUT);
+
+                world_kill_daemon(world);
+                world_boot(world);
+                world_run(world);
+                assert_int_equal(gpu_at(world, AUDIO_CARD)->view.pending, GPU_PENDING_RELEASING);
+                world_overdue(world, AUDIO_CARD);
+                assert_int_equal(gpu_at(world, AUDIO_CARD)->view.fault, GPU_FAULT_STUCK);
+                manager_bind_gpu(world->manager, at(AUDIO_CARD), caller_done, &caller);
+                world_run(world);
+                assert_non_null(strstr(caller.message, "bochs-drm"));
+                assert_refused(&caller, REFUSAL_GPU_FAULTED);
+                manager_create(world->manager, request_for("other", OTHER_CARD, NULL), caller_done,
+                               &caller);
+                world_run(world);
+                assert_done(&caller);
+                assert_int_equal(world->helpers->len, 1);
+
+                world_unstick(world, AUDIO_CARD);
+                world_run(world);
+                assert_gpu(world, AUDIO_CARD, GPU_HOST_BOUND, "");
+                assert_string_equal(world_driver(world, AUDIO_CARD), "bochs-drm");
+                assert_string_equal(world_driver(world, AUDIO), "snd_hda_intel");
+                world_free(world);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(killed_at_any_step_of_create_the_next_daemon_finishes_or_undoes),
@@ -221,6 +265,8 @@ int main(void) {
                 cmocka_unit_test(
                         a_machine_that_ended_while_the_daemon_was_away_has_its_cards_brought_home),
                 cmocka_unit_test(without_libvirt_a_restarted_daemon_touches_no_card_of_a_machine),
+                cmocka_unit_test(
+                        a_restarted_daemon_shows_the_fault_and_ends_it_when_the_driver_lets_go),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
