@@ -1,0 +1,205 @@
+/* What goes wrong between the service and its callers: the world moves while polkit thinks, callers
+ * hang up or ask for too much, the service ends, the bus does. */
+#include "stage.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+static void a_gpu_that_goes_while_polkit_thinks_is_unknown(void **state) {
+        g_autoptr(Stage) stage = stage_new(0);
+        g_auto(Answer) answer = { 0 };
+
+        stage->polkit->verdict = MOCK_SILENT;
+        answer_expect(&answer, stage->somebody,
+                      call_new(stage->somebody, GPU2, "org.feos.VM1.GPU", "Bind"));
+        private_bus_wait(stage->private_bus, &stage->polkit->was_asked);
+        world_remove(stage->world, "0000:02:00.0");
+        mock_polkit_answer(stage->polkit, MOCK_YES);
+        private_bus_wait(stage->private_bus, &answer.there);
+        assert_error(&answer, DBUS "Error.UnknownObject", GPU2);
+        assert_int_equal(stage->world->handovers_begun, 0);
+}
+
+static void a_gpu_that_is_taken_while_polkit_thinks_is_in_use(void **state) {
+        g_autoptr(Stage) stage = NULL;
+        g_auto(Answer) slow = { 0 };
+        g_auto(Answer) fast = { 0 };
+
+        if (!private_bus_can_be_anybody())
+                skip();
+        stage = stage_new(0);
+        stage->polkit->verdict = MOCK_SILENT;
+        request(stage, stage->somebody, "Create", "vm-2", "start", true, &slow);
+        private_bus_wait(stage->private_bus, &stage->polkit->was_asked);
+        create(stage, stage->root, "vm-1", &fast);
+        assert_path(&fast, MACHINE);
+        mock_polkit_answer(stage->polkit, MOCK_YES);
+        private_bus_wait(stage->private_bus, &slow.there);
+        assert_error(&slow, ERROR "GPUInUse", "vm-1");
+}
+
+/* What somebody may do to one GPU he may not do to the next that is plugged in there. */
+static void a_gpu_that_is_replaced_while_polkit_thinks_is_not_touched(void **state) {
+        g_autoptr(Stage) stage = stage_new(0);
+        g_auto(Answer) answer = { 0 };
+
+        stage->polkit->verdict = MOCK_SILENT;
+        answer_expect(&answer, stage->somebody,
+                      call_new(stage->somebody, GPU2, "org.feos.VM1.GPU", "Bind"));
+        private_bus_wait(stage->private_bus, &stage->polkit->was_asked);
+        world_remove(stage->world, "0000:02:00.0");
+        world_add(stage->world, "0000:02:00.0", 0x030200, 2, "bochs-drm");
+        world_uevent(stage->world, "0000:02:00.0");
+        mock_polkit_answer(stage->polkit, MOCK_YES);
+        private_bus_wait(stage->private_bus, &answer.there);
+        assert_error(&answer, DBUS "Error.AccessDenied", "changed");
+        assert_int_equal(stage->world->handovers_begun, 0);
+}
+
+/* The same of a machine that is deleted and made anew, with the same GPUs under the same name. */
+static void a_machine_that_is_replaced_while_polkit_thinks_is_not_touched(void **state) {
+        g_autoptr(Stage) stage = NULL;
+        g_auto(Answer) made = { 0 };
+        g_auto(Answer) slow = { 0 };
+        g_auto(Answer) deleted = { 0 };
+        g_auto(Answer) again = { 0 };
+
+        if (!private_bus_can_be_anybody())
+                skip();
+        stage = stage_new(0);
+        create(stage, stage->root, "vm-1", &made);
+        assert_null(made.error);
+        stage->polkit->verdict = MOCK_SILENT;
+        answer_expect(&slow, stage->somebody,
+                      call_new(stage->somebody, MACHINE, "org.feos.VM1.Machine", "Delete"));
+        private_bus_wait(stage->private_bus, &stage->polkit->was_asked);
+        call(stage, stage->root, MACHINE, "org.feos.VM1.Machine", "Delete", &deleted);
+        assert_null(deleted.error);
+        create(stage, stage->root, "vm-1", &again);
+        assert_null(again.error);
+        mock_polkit_answer(stage->polkit, MOCK_YES);
+        private_bus_wait(stage->private_bus, &slow.there);
+        assert_error(&slow, DBUS "Error.AccessDenied", "changed");
+        assert_text(stage, MACHINE, "org.feos.VM1.Machine", "State", "running");
+}
+
+static bool something_is_to_happen(const Stage *stage) {
+        return stage->world->todo.length > 0;
+}
+
+static void a_caller_who_hangs_up_does_not_stop_what_he_began(void **state) {
+        g_autoptr(Stage) stage = stage_new(0);
+        g_auto(Answer) answer = { 0 };
+
+        stage->paused = true;
+        request(stage, stage->somebody, "Create", "vm-1", "start", true, &answer);
+        stage_wait(stage, something_is_to_happen);
+        assert_false(answer.there);
+        sd_bus_flush_close_unref(g_steal_pointer(&stage->somebody));
+        private_bus_settle(stage->private_bus);
+        stage->paused = false;
+        private_bus_settle(stage->private_bus);
+        heard_at(stage, "StateChanged " MACHINE " starting running");
+}
+
+static void a_user_has_no_more_under_way_than_the_limit_says(void **state) {
+        g_autoptr(Stage) stage = stage_new(1);
+        g_auto(Answer) first = { 0 };
+        g_auto(Answer) second = { 0 };
+        g_auto(Answer) third = { 0 };
+
+        stage->paused = true;
+        request(stage, stage->somebody, "Create", "vm-1", "start", true, &first);
+        stage_wait(stage, something_is_to_happen);
+        request(stage, stage->somebody, "Check", "vm-2", "start", true, &second);
+        private_bus_wait(stage->private_bus, &second.there);
+        assert_error(&second, ERROR "LimitsExceeded", "requests");
+
+        stage->paused = false;
+        private_bus_wait(stage->private_bus, &first.there);
+        assert_path(&first, MACHINE);
+        request(stage, stage->somebody, "Check", "vm-2", "start", true, &third);
+        private_bus_wait(stage->private_bus, &third.there);
+        assert_null(third.error);
+}
+
+static bool helper_is_at_work(const Stage *stage) {
+        return stage->world->helpers->len > 0;
+}
+
+static void what_is_not_waited_for_counts_until_it_has_ended(void **state) {
+        g_autoptr(Stage) stage = stage_new(1);
+        g_auto(Answer) first = { 0 };
+        g_auto(Answer) second = { 0 };
+        g_auto(Answer) third = { 0 };
+
+        world_mark(stage->world->stuck, "0000:02:00.0");
+        request(stage, stage->somebody, "Create", "vm-1", "wait", false, &first);
+        private_bus_wait(stage->private_bus, &first.there);
+        assert_path(&first, MACHINE);
+        stage_wait(stage, helper_is_at_work);
+        request(stage, stage->somebody, "Check", "vm-2", "start", true, &second);
+        private_bus_wait(stage->private_bus, &second.there);
+        assert_error(&second, ERROR "LimitsExceeded", "requests");
+
+        world_unstick(stage->world, "0000:02:00.0");
+        private_bus_settle(stage->private_bus);
+        heard_at(stage, "StateChanged " MACHINE " starting running");
+        request(stage, stage->somebody, "Check", "vm-2", "start", true, &third);
+        private_bus_wait(stage->private_bus, &third.there);
+        assert_null(third.error);
+}
+
+static void the_end_of_the_service_is_told_to_who_waits(void **state) {
+        g_autoptr(Stage) stage = stage_new(0);
+        g_auto(Answer) answer = { 0 };
+
+        stage->paused = true;
+        request(stage, stage->root, "Create", "vm-1", "start", true, &answer);
+        stage_wait(stage, something_is_to_happen);
+        g_clear_pointer(&stage->bus, bus_free);
+        private_bus_wait(stage->private_bus, &answer.there);
+        assert_error(&answer, DBUS "Error.Failed", "stopping");
+}
+
+static void the_end_of_the_bus_ends_the_service_with_a_failure(void **state) {
+        g_autoptr(Stage) stage = stage_new(0);
+        sd_event *event = private_bus_event(stage->private_bus);
+        int code;
+
+        private_bus_kill(stage->private_bus);
+        assert_int_equal(sd_event_loop(event), EXIT_FAILURE);
+        assert_true(sd_event_get_exit_code(event, &code) >= 0);
+        assert_int_equal(code, EXIT_FAILURE);
+}
+
+static void a_second_service_gets_no_name(void **state) {
+        g_autoptr(Stage) stage = stage_new(0);
+        Bus *second = NULL;
+
+        assert_true(bus_new(private_bus_event(stage->private_bus), stage->world->manager,
+                            &(BusConfig){ .version = "1" }, &second) >= 0);
+        assert_true(bus_take_name(second) < 0);
+        bus_free(second);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(a_gpu_that_goes_while_polkit_thinks_is_unknown),
+                cmocka_unit_test(a_gpu_that_is_taken_while_polkit_thinks_is_in_use),
+                cmocka_unit_test(a_gpu_that_is_replaced_while_polkit_thinks_is_not_touched),
+                cmocka_unit_test(a_machine_that_is_replaced_while_polkit_thinks_is_not_touched),
+                cmocka_unit_test(a_caller_who_hangs_up_does_not_stop_what_he_began),
+                cmocka_unit_test(a_user_has_no_more_under_way_than_the_limit_says),
+                cmocka_unit_test(what_is_not_waited_for_counts_until_it_has_ended),
+                cmocka_unit_test(the_end_of_the_service_is_told_to_who_waits),
+                cmocka_unit_test(the_end_of_the_bus_ends_the_service_with_a_failure),
+                cmocka_unit_test(a_second_service_gets_no_name),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
