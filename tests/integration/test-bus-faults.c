@@ -9,17 +9,26 @@
 
 #include <cmocka.h>
 
+/* Somebody has called that, and polkit is thinking about it. */
+static void polkit_thinks_of(Stage *stage, const char *path, const char *interface,
+                             const char *method, Answer *answer) {
+        stage->polkit->verdict = MOCK_SILENT;
+        answer_expect(answer, stage->somebody, call_new(stage->somebody, path, interface, method));
+        private_bus_wait(stage->private_bus, &stage->polkit->was_asked);
+}
+
+static void polkit_lets(Stage *stage, const Answer *answer) {
+        mock_polkit_answer(stage->polkit, MOCK_YES);
+        private_bus_wait(stage->private_bus, &answer->there);
+}
+
 static void a_gpu_that_goes_while_polkit_thinks_is_unknown(void **state) {
         g_autoptr(Stage) stage = stage_new(0);
         g_auto(Answer) answer = { 0 };
 
-        stage->polkit->verdict = MOCK_SILENT;
-        answer_expect(&answer, stage->somebody,
-                      call_new(stage->somebody, GPU2, "org.feos.VM1.GPU", "Bind"));
-        private_bus_wait(stage->private_bus, &stage->polkit->was_asked);
+        polkit_thinks_of(stage, GPU2, "org.feos.VM1.GPU", "Bind", &answer);
         world_remove(stage->world, "0000:02:00.0");
-        mock_polkit_answer(stage->polkit, MOCK_YES);
-        private_bus_wait(stage->private_bus, &answer.there);
+        polkit_lets(stage, &answer);
         assert_error(&answer, DBUS "Error.UnknownObject", GPU2);
         assert_int_equal(stage->world->handovers_begun, 0);
 }
@@ -37,8 +46,7 @@ static void a_gpu_that_is_taken_while_polkit_thinks_is_in_use(void **state) {
         private_bus_wait(stage->private_bus, &stage->polkit->was_asked);
         create(stage, stage->root, "vm-1", &fast);
         assert_path(&fast, MACHINE);
-        mock_polkit_answer(stage->polkit, MOCK_YES);
-        private_bus_wait(stage->private_bus, &slow.there);
+        polkit_lets(stage, &slow);
         assert_error(&slow, ERROR "GPUInUse", "vm-1");
 }
 
@@ -47,15 +55,11 @@ static void a_gpu_that_is_replaced_while_polkit_thinks_is_not_touched(void **sta
         g_autoptr(Stage) stage = stage_new(0);
         g_auto(Answer) answer = { 0 };
 
-        stage->polkit->verdict = MOCK_SILENT;
-        answer_expect(&answer, stage->somebody,
-                      call_new(stage->somebody, GPU2, "org.feos.VM1.GPU", "Bind"));
-        private_bus_wait(stage->private_bus, &stage->polkit->was_asked);
+        polkit_thinks_of(stage, GPU2, "org.feos.VM1.GPU", "Bind", &answer);
         world_remove(stage->world, "0000:02:00.0");
         world_add(stage->world, "0000:02:00.0", 0x030200, 2, "bochs-drm");
         world_uevent(stage->world, "0000:02:00.0");
-        mock_polkit_answer(stage->polkit, MOCK_YES);
-        private_bus_wait(stage->private_bus, &answer.there);
+        polkit_lets(stage, &answer);
         assert_error(&answer, DBUS "Error.AccessDenied", "changed");
         assert_int_equal(stage->world->handovers_begun, 0);
 }
@@ -73,16 +77,12 @@ static void a_machine_that_is_replaced_while_polkit_thinks_is_not_touched(void *
         stage = stage_new(0);
         create(stage, stage->root, "vm-1", &made);
         assert_null(made.error);
-        stage->polkit->verdict = MOCK_SILENT;
-        answer_expect(&slow, stage->somebody,
-                      call_new(stage->somebody, MACHINE, "org.feos.VM1.Machine", "Delete"));
-        private_bus_wait(stage->private_bus, &stage->polkit->was_asked);
+        polkit_thinks_of(stage, MACHINE, "org.feos.VM1.Machine", "Delete", &slow);
         call(stage, stage->root, MACHINE, "org.feos.VM1.Machine", "Delete", &deleted);
         assert_null(deleted.error);
         create(stage, stage->root, "vm-1", &again);
         assert_null(again.error);
-        mock_polkit_answer(stage->polkit, MOCK_YES);
-        private_bus_wait(stage->private_bus, &slow.there);
+        polkit_lets(stage, &slow);
         assert_error(&slow, DBUS "Error.AccessDenied", "changed");
         assert_text(stage, MACHINE, "org.feos.VM1.Machine", "State", "running");
 }

@@ -17,7 +17,7 @@ static void diary_state(void *userdata, const Gpu *gpu, GpuState old, const char
         Diary *diary = userdata;
         char shown[PCI_ADDRESS_BUFFER];
 
-        if (g_str_equal(pci_address_print(gpu->address, shown), CARD))
+        if (g_str_equal(pci_address_print(gpu->address, shown), AUDIO_CARD))
                 g_string_append_printf(diary->states, "%s>%s (%s)\n", gpu_state_to_string(old),
                                        gpu_state_to_string(gpu->view.state), reason);
 }
@@ -60,33 +60,14 @@ void observe(World *world, Diary *diary) {
 
 /* --- the scene --- */
 
-World *scene(Diary *diary) {
-        World *world = world_new();
+World *observed_scene(Diary *diary) {
+        World *world = booted_scene();
 
-        world_add(world, CARD, 0x038000, 1, "bochs-drm");
-        world_add(world, AUDIO, 0x040300, 1, "snd_hda_intel");
-        world_add(world, OTHER, 0x038000, 2, "bochs-drm");
-        world_boot(world);
-        world_run(world);
         observe(world, diary);
         return world;
 }
 
-PciAddress at(const char *address) {
-        PciAddress ret;
-
-        assert_true(pci_address_parse(address, &ret));
-        return ret;
-}
-
-const Gpu *gpu_at(World *world, const char *address) {
-        const Gpu *gpu = manager_gpu(world->manager, at(address));
-
-        assert_non_null(gpu);
-        return gpu;
-}
-
-void assert_gpu(World *world, const char *address, GpuState state, const char *driver) {
+void assert_driven(World *world, const char *address, GpuState state, const char *driver) {
         const Gpu *gpu = gpu_at(world, address);
 
         assert_string_equal(gpu_state_to_string(gpu->view.state), gpu_state_to_string(state));
@@ -94,25 +75,6 @@ void assert_gpu(World *world, const char *address, GpuState state, const char *d
         assert_string_equal(gpu_fault_to_string(gpu->view.fault), "");
         assert_string_equal(gpu->facts->function.driver, driver);
         assert_string_equal(world_driver(world, address), driver);
-}
-
-void create(World *world, const char *name, const char *gpu, const char *other, Caller *caller) {
-        const char *gpus[] = { gpu, other, NULL };
-        g_autoptr(GPtrArray) findings = findings_new();
-        Request *request = request_new(name, gpus, findings);
-
-        request_finish(request, findings);
-        assert_int_equal(findings->len, 0);
-        manager_create(world->manager, request, caller_done, caller);
-}
-
-void run_box(World *world) {
-        Caller caller = { 0 };
-
-        create(world, "box", CARD, OTHER, &caller);
-        world_run(world);
-        assert_done(&caller);
-        assert_gpu(world, CARD, GPU_ATTACHED, "vfio-pci");
 }
 
 void end_box(World *world) {
@@ -124,7 +86,7 @@ void call_and_run(World *world,
                   void (*method)(Manager *manager, PciAddress address, ManagerDone done,
                                  void *userdata),
                   Caller *caller) {
-        method(world->manager, at(CARD), caller_done, caller);
+        method(world->manager, at(AUDIO_CARD), caller_done, caller);
         world_run(world);
 }
 
@@ -133,12 +95,12 @@ void bind_card(World *world) {
 
         call_and_run(world, manager_bind_gpu, &caller);
         assert_done(&caller);
-        assert_gpu(world, CARD, GPU_VFIO_BOUND, "vfio-pci");
+        assert_driven(world, AUDIO_CARD, GPU_VFIO_BOUND, "vfio-pci");
         assert_int_equal(world->ledger->len, 1);
 }
 
 void rebind(World *world, const char *address, const char *driver) {
         world_rebind(world, address, driver);
-        world_uevent(world, CARD);
+        world_uevent(world, AUDIO_CARD);
         world_run(world);
 }

@@ -135,3 +135,17 @@ void run_box(World *world) {
         world_run(world);
         assert_done(&caller);
 }
+
+void get_stuck(World *world, bool by_bind) {
+        Caller caller = { 0 };
+
+        world_mark(world->stuck, AUDIO_CARD);
+        if (by_bind)
+                manager_bind_gpu(world->manager, at(AUDIO_CARD), caller_done, &caller);
+        else
+                create_box(world, &caller);
+        world_run(world);
+        world_overdue(world, AUDIO_CARD);
+        world_run(world);
+        assert_refused(&caller, REFUSAL_HANDOVER_TIMEOUT);
+}

@@ -36,6 +36,10 @@ void create_box(World *world, Caller *caller);
 /* The machine runs, and its cards are attached. */
 void run_box(World *world);
 
+/* AUDIO_CARD's driver has not let go of it within the deadline, in a Bind or in a Create of "box",
+ * and who asked for that has been told. */
+void get_stuck(World *world, bool by_bind);
+
 /* The GPU is at rest and in order, in this state, and with this machine, "" = none. */
 void assert_gpu(World *world, const char *address, GpuState state, const char *machine);
 

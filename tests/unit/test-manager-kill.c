@@ -217,15 +217,7 @@ static void a_restarted_daemon_shows_the_fault_and_ends_it_when_the_driver_lets_
                 World *world = booted_scene();
                 Caller caller = { 0 };
 
-                world_mark(world->stuck, AUDIO_CARD);
-                if (by_bind)
-                        manager_bind_gpu(world->manager, at(AUDIO_CARD), caller_done, &caller);
-                else
-                        create_box(world, &caller);
-                world_run(world);
-                world_overdue(world, AUDIO_CARD);
-                world_run(world);
-                assert_refused(&caller, REFUSAL_HANDOVER_TIMEOUT);
+                get_stuck(world, by_bind);
 
                 world_kill_daemon(world);
                 world_boot(world);

@@ -196,17 +196,8 @@ static void a_bind_that_the_kernel_refuses_is_undone_before_the_answer(void **st
 static void a_stuck_helper_that_was_killed_leaves_a_card_that_goes_home_by_itself(void **state) {
         for (unsigned by_bind = 0; by_bind < 2; by_bind++) {
                 World *world = booted_scene();
-                Caller caller = { 0 };
 
-                world_mark(world->stuck, AUDIO_CARD);
-                if (by_bind)
-                        manager_bind_gpu(world->manager, at(AUDIO_CARD), caller_done, &caller);
-                else
-                        create_box(world, &caller);
-                world_run(world);
-                world_overdue(world, AUDIO_CARD);
-                world_run(world);
-                assert_refused(&caller, REFUSAL_HANDOVER_TIMEOUT);
+                get_stuck(world, by_bind);
                 world_kill_helper(world, AUDIO_CARD);
                 world_run(world);
                 assert_everything_home(world);
