@@ -294,6 +294,7 @@ static void card_moved(void *userdata, PciAddress card, HandoverOutcome outcome,
         Manager *manager = userdata;
         Gpu *gpu = manager_find_gpu(manager, card);
         g_autoptr(DeviceFacts) facts = NULL;
+        g_autoptr(GArray) drifts = NULL;
         bool was_binding, was_stuck;
         const char *reason;
         int r;
@@ -306,12 +307,16 @@ static void card_moved(void *userdata, PciAddress card, HandoverOutcome outcome,
                 return;
         }
         /* One look and one outcome are told together: State, Driver and Pending change at once. */
+        if (r >= 0 && gpu_is_moving(gpu))
+                drifts = gpu_find_drifts(manager, gpu, facts);
         if (r >= 0)
                 gpu_take_facts(gpu, g_steal_pointer(&facts));
         if (!gpu_is_moving(gpu)) {
                 gpu_refresh(manager, gpu, NULL);
                 return;
         }
+        if (drifts)
+                gpu_follow_drifts(manager, gpu, drifts);
         if (card_was_taken(gpu, outcome)) {
                 outcome = HANDOVER_FAILED;
                 message = "Somebody else has rebound it as soon as it was handed over.";
@@ -321,6 +326,8 @@ static void card_moved(void *userdata, PciAddress card, HandoverOutcome outcome,
         was_stuck = gpu->view.fault == GPU_FAULT_STUCK;
         card_apply_outcome(manager, gpu, outcome, message);
         gpu_refresh(manager, gpu, reason);
+        if (drifts)
+                gpu_tell_drifts(manager, gpu, drifts);
 
         card_answer_call(manager, gpu, was_binding, outcome, message);
         if (gpu->awaited_by)

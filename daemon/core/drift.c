@@ -7,11 +7,29 @@
 
 #include <string.h>
 
+/* Whether a helper is at the card, or has just ended and is not yet accounted for. */
+static bool gpu_has_helper(Manager *manager, const Gpu *gpu) {
+        return gpu->view.pending == GPU_PENDING_BINDING ||
+               gpu->view.pending == GPU_PENDING_RELEASING ||
+               manager->host.ops->handing_over(manager->host.self, gpu->address);
+}
+
+/* Whether the driver is no helper's doing, though one is at the card: on the way back it binds a
+ * function that is not ours to give back to no host driver but the one that the record has. */
+static bool drift_is_not_the_helpers(const Gpu *gpu, const GpuDrift *drift) {
+        const FunctionOrigin *origin = gpu_origin(gpu, drift->function);
+
+        return gpu->view.pending == GPU_PENDING_RELEASING && origin && !origin->known &&
+               !gpu->record->any_host_driver && drift->driver[0] &&
+               !g_str_equal(drift->driver, "vfio-pci") &&
+               !g_str_equal(drift->driver, origin->driver);
+}
+
 /* Whether what is seen to have moved may be the work of a helper: one that is at the card, or one
  * that an earlier daemon has left and that nobody has been able to take over from yet. */
-static bool gpu_may_be_moved_by_us(Manager *manager, const Gpu *gpu) {
+static bool drift_may_be_ours(Manager *manager, const Gpu *gpu, const GpuDrift *drift) {
         return !manager_has_looked(manager) ||
-               manager->host.ops->handing_over(manager->host.self, gpu->address) ||
+               (gpu_has_helper(manager, gpu) && !drift_is_not_the_helpers(gpu, drift)) ||
                (gpu->record && gpu->record->machine_uuid[0] && !manager->domains_known);
 }
 
@@ -27,7 +45,8 @@ static const PciFunction *facts_function(const DeviceFacts *facts, PciAddress ad
         return NULL;
 }
 
-static void compare(GArray *drifts, const PciFunction *before, const DeviceFacts *facts) {
+static void compare(Manager *manager, const Gpu *gpu, const PciFunction *before,
+                    const DeviceFacts *facts, GArray *drifts) {
         const PciFunction *now = facts_function(facts, before->address);
         GpuDrift drift = { .function = before->address };
 
@@ -35,18 +54,17 @@ static void compare(GArray *drifts, const PciFunction *before, const DeviceFacts
                 return;
         g_strlcpy(drift.old_driver, before->driver, sizeof(drift.old_driver));
         g_strlcpy(drift.driver, now->driver, sizeof(drift.driver));
-        g_array_append_val(drifts, drift);
+        if (!drift_may_be_ours(manager, gpu, &drift))
+                g_array_append_val(drifts, drift);
 }
 
 GArray *gpu_find_drifts(Manager *manager, const Gpu *gpu, const DeviceFacts *facts) {
         GArray *drifts = g_array_new(FALSE, TRUE, sizeof(GpuDrift));
         const GArray *companions = gpu->facts->companions;
 
-        if (gpu_may_be_moved_by_us(manager, gpu))
-                return drifts;
-        compare(drifts, &gpu->facts->function, facts);
+        compare(manager, gpu, &gpu->facts->function, facts, drifts);
         for (guint i = 0; i < companions->len; i++)
-                compare(drifts, &g_array_index(companions, PciFunction, i), facts);
+                compare(manager, gpu, &g_array_index(companions, PciFunction, i), facts, drifts);
         return drifts;
 }
 
@@ -89,8 +107,9 @@ void gpu_follow_drifts(Manager *manager, Gpu *gpu, const GArray *drifts) {
                 followed |= record_follow(gpu->record, &g_array_index(drifts, GpuDrift, i));
         if (!followed)
                 return;
-        if (record_owes_a_driver(gpu->record)) {
-                /* What the ledger cannot be told now a later daemon reads off the drivers. */
+        if (record_owes_a_driver(gpu->record) || gpu_has_helper(manager, gpu)) {
+                /* What the ledger cannot be told now a later daemon reads off the drivers. What a
+                 * helper leaves to be done is seen when it has ended. */
                 gpu_write_record(manager, gpu);
                 return;
         }

@@ -130,6 +130,31 @@ static void a_bound_card_that_somebody_takes_back_is_the_hosts_again(void **stat
         world_free(world);
 }
 
+/* Who rebinds a card unbinds it first, and that alone may be what we see. */
+static void what_somebody_does_while_power_settings_are_put_back_is_told(void **state) {
+        for (unsigned in_time = 0; in_time < 2; in_time++) {
+                g_auto(Diary) diary = DIARY;
+                World *world = observed_scene(&diary);
+
+                bind_card(world);
+                world_rebind(world, AUDIO, "snd_hda_intel");
+                world_rebind(world, AUDIO_CARD, "");
+                world_uevent(world, AUDIO_CARD);
+                assert_int_equal(gpu_at(world, AUDIO_CARD)->view.pending, GPU_PENDING_RELEASING);
+                forget(diary.drifts);
+                world_rebind(world, AUDIO_CARD, "bochs-drm");
+                if (in_time)
+                        world_uevent(world, AUDIO_CARD);
+                world_run(world);
+                assert_string_equal(diary.drifts->str, AUDIO_CARD " >bochs-drm\n");
+                assert_driven(world, AUDIO_CARD, GPU_HOST_BOUND, "bochs-drm");
+                assert_string_equal(world_driver(world, AUDIO), "snd_hda_intel");
+                assert_power_is_as_before(world);
+                assert_int_equal(world->ledger->len, 0);
+                world_free(world);
+        }
+}
+
 static void a_companion_that_somebody_takes_back_stays_there_and_the_rest_is_ours(void **state) {
         g_auto(Diary) diary = DIARY;
         World *world = observed_scene(&diary);
@@ -273,6 +298,7 @@ int main(void) {
                 cmocka_unit_test(what_we_do_ourselves_is_no_drift),
                 cmocka_unit_test(what_an_earlier_daemon_left_undone_is_no_drift),
                 cmocka_unit_test(a_bound_card_that_somebody_takes_back_is_the_hosts_again),
+                cmocka_unit_test(what_somebody_does_while_power_settings_are_put_back_is_told),
                 cmocka_unit_test(
                         a_companion_that_somebody_takes_back_stays_there_and_the_rest_is_ours),
                 cmocka_unit_test(a_half_bound_card_goes_whole_into_a_machine),
