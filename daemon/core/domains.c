@@ -148,6 +148,9 @@ static MachineEvent domain_observation(const Domain *domain, const char **ret_re
                                                                : MACHINE_SEEN_OFF;
         }
         if (!facts->active) {
+                /* It was looked at before libvirt, which has not answered, came to it. */
+                if (domain->start_asked)
+                        return MACHINE_SEEN_STARTING;
                 *ret_reason = "QEMU is ending";
                 return MACHINE_SEEN_STOPPING;
         }

@@ -323,6 +323,29 @@ static void uevents_at_any_step_do_not_disturb_a_create(void **state) {
         world_free(world);
 }
 
+/* A look shows the domain as it was before libvirt came to what we have asked it meanwhile. */
+static void a_look_at_any_step_of_create_tells_no_other_state(void **state) {
+        for (unsigned steps = 0, over = 0; !over; steps++) {
+                World *world = booted_scene();
+                Diary diary = { g_string_new(NULL), g_string_new(NULL) };
+                Caller caller = { 0 };
+
+                manager_set_observer(world->manager, &diary_observer, &diary);
+                create_box(world, &caller);
+                for (unsigned i = 0; i < steps && !over; i++)
+                        over = !world_step(world);
+                if (world_domain(world, "box"))
+                        world_look_again(world, world_domain(world, "box"));
+                world_run(world);
+                assert_done(&caller);
+                assert_string_equal(diary.machine_states->str, "box created>starting\n"
+                                                               "box starting>running\n");
+                world_free(world);
+                g_string_free(diary.gpu_states, TRUE);
+                g_string_free(diary.machine_states, TRUE);
+        }
+}
+
 static unsigned ends;
 
 static void note_end(void *userdata) {
@@ -370,6 +393,7 @@ int main(void) {
                 cmocka_unit_test(a_machine_that_is_paused_as_it_starts_is_paused_and_can_end),
                 cmocka_unit_test(a_card_that_vanishes_under_a_launch_ends_it),
                 cmocka_unit_test(uevents_at_any_step_do_not_disturb_a_create),
+                cmocka_unit_test(a_look_at_any_step_of_create_tells_no_other_state),
                 cmocka_unit_test(a_create_that_does_not_wait_ends_after_its_answer),
         };
 
