@@ -18,7 +18,7 @@ pids=("$(machine_get box LeaderPID)" "$(machine_get deaf LeaderPID)"
     "$(systemctl show -P MainPID feos-vmd)" "$(systemctl show -P MainPID libvirtd)")
 names=(box deaf feos-vmd libvirtd)
 began=${EPOCHREALTIME/./}
-declare -A ended # after so many ms
+declare -A ended=() # after so many ms
 
 # look: notes which of them have ended, and saves the obedient one's last words: /var/log goes, too.
 look() {
