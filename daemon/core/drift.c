@@ -1,8 +1,8 @@
 /* Drift: somebody else (driverctl, a driver's package, virsh nodedev-detach, a hand) changes the
  * driver of a card. It is seen by comparing two looks between which no helper of ours was at the
- * card; it is told, and never fought: what somebody else has moved is not ours to give back, and
- * from then on the card's record takes the function to be at home where it was moved to. Only its
- * power settings, which nobody else knows, are put back. */
+ * card, or did not do that; it is told, and never fought: what somebody else has moved is not ours
+ * to give back, and from then on the card's record takes the function to be at home where it was
+ * moved to. Only its power settings, which nobody else knows, are put back. */
 #include "core/manager-private.h"
 
 #include <string.h>
