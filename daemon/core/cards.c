@@ -282,9 +282,7 @@ static bool card_was_taken(const Gpu *gpu, HandoverOutcome outcome) {
                !gpu_wholly_on_vfio(gpu);
 }
 
-/* Whether anybody waits for a helper at the card: at one that was plugged in where another was, an
- * outcome says nothing of this one. */
-static bool gpu_is_moving(const Gpu *gpu) {
+bool gpu_is_moving(const Gpu *gpu) {
         return gpu->view.pending == GPU_PENDING_BINDING ||
                gpu->view.pending == GPU_PENDING_RELEASING;
 }
@@ -306,17 +304,15 @@ static void card_moved(void *userdata, PciAddress card, HandoverOutcome outcome,
                 manager_drop_gpu(manager, gpu);
                 return;
         }
-        /* One look and one outcome are told together: State, Driver and Pending change at once. */
-        if (r >= 0 && gpu_is_moving(gpu))
-                drifts = gpu_find_drifts(manager, gpu, facts);
-        if (r >= 0)
-                gpu_take_facts(gpu, g_steal_pointer(&facts));
         if (!gpu_is_moving(gpu)) {
+                if (r >= 0)
+                        gpu_take_facts(gpu, g_steal_pointer(&facts));
                 gpu_refresh(manager, gpu, NULL);
                 return;
         }
-        if (drifts)
-                gpu_follow_drifts(manager, gpu, drifts);
+        /* One look and one outcome are told together: State, Driver and Pending change at once. */
+        if (r >= 0)
+                drifts = gpu_take_look(manager, gpu, g_steal_pointer(&facts));
         if (card_was_taken(gpu, outcome)) {
                 outcome = HANDOVER_FAILED;
                 message = "Somebody else has rebound it as soon as it was handed over.";

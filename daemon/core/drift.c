@@ -9,27 +9,27 @@
 
 /* Whether a helper is at the card, or has just ended and is not yet accounted for. */
 static bool gpu_has_helper(Manager *manager, const Gpu *gpu) {
-        return gpu->view.pending == GPU_PENDING_BINDING ||
-               gpu->view.pending == GPU_PENDING_RELEASING ||
+        return gpu_is_moving(gpu) ||
                manager->host.ops->handing_over(manager->host.self, gpu->address);
 }
 
-/* Whether the driver is no helper's doing, though one is at the card: on the way back it binds a
- * function that is not ours to give back to no host driver but the one that the record has. */
-static bool drift_is_not_the_helpers(const Gpu *gpu, const GpuDrift *drift) {
+/* Whether the helper at the card may have done that. On the way back it binds a function that is
+ * not ours to give back to no host driver but the one that the record has. */
+static bool helper_may_have_done(const Gpu *gpu, const GpuDrift *drift) {
         const FunctionOrigin *origin = gpu_origin(gpu, drift->function);
 
-        return gpu->view.pending == GPU_PENDING_RELEASING && origin && !origin->known &&
-               !gpu->record->any_host_driver && drift->driver[0] &&
-               !g_str_equal(drift->driver, "vfio-pci") &&
-               !g_str_equal(drift->driver, origin->driver);
+        if (gpu->view.pending != GPU_PENDING_RELEASING || !origin || origin->known ||
+            gpu->record->any_host_driver)
+                return true;
+        return !drift->driver[0] || g_str_equal(drift->driver, "vfio-pci") ||
+               g_str_equal(drift->driver, origin->driver);
 }
 
 /* Whether what is seen to have moved may be the work of a helper: one that is at the card, or one
  * that an earlier daemon has left and that nobody has been able to take over from yet. */
 static bool drift_may_be_ours(Manager *manager, const Gpu *gpu, const GpuDrift *drift) {
         return !manager_has_looked(manager) ||
-               (gpu_has_helper(manager, gpu) && !drift_is_not_the_helpers(gpu, drift)) ||
+               (gpu_has_helper(manager, gpu) && helper_may_have_done(gpu, drift)) ||
                (gpu->record && gpu->record->machine_uuid[0] && !manager->domains_known);
 }
 
@@ -58,7 +58,7 @@ static void compare(Manager *manager, const Gpu *gpu, const PciFunction *before,
                 g_array_append_val(drifts, drift);
 }
 
-GArray *gpu_find_drifts(Manager *manager, const Gpu *gpu, const DeviceFacts *facts) {
+static GArray *gpu_find_drifts(Manager *manager, const Gpu *gpu, const DeviceFacts *facts) {
         GArray *drifts = g_array_new(FALSE, TRUE, sizeof(GpuDrift));
         const GArray *companions = gpu->facts->companions;
 
@@ -100,7 +100,7 @@ static bool record_follow(CardRecord *record, const GpuDrift *drift) {
         return true;
 }
 
-void gpu_follow_drifts(Manager *manager, Gpu *gpu, const GArray *drifts) {
+static void gpu_follow_drifts(Manager *manager, Gpu *gpu, const GArray *drifts) {
         bool followed = false;
 
         for (guint i = 0; gpu->record && i < drifts->len; i++)
@@ -119,6 +119,14 @@ void gpu_follow_drifts(Manager *manager, Gpu *gpu, const GArray *drifts) {
         /* The kernel has done for somebody else what it had refused us, or nobody asks it to. */
         if (gpu->view.fault == GPU_FAULT_HANDOVER_FAILED)
                 gpu_apply(gpu, GPU_CURED);
+}
+
+GArray *gpu_take_look(Manager *manager, Gpu *gpu, DeviceFacts *facts) {
+        GArray *drifts = gpu_find_drifts(manager, gpu, facts);
+
+        gpu_take_facts(gpu, facts);
+        gpu_follow_drifts(manager, gpu, drifts);
+        return drifts;
 }
 
 char *gpu_drift_reason(const Gpu *gpu, const GArray *drifts) {

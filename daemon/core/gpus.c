@@ -193,11 +193,9 @@ void gpu_take_facts(Gpu *gpu, DeviceFacts *facts) {
 
 /* A new look at a card that is known. */
 static void gpu_look_anew(Manager *manager, Gpu *gpu, DeviceFacts *facts) {
-        g_autoptr(GArray) drifts = gpu_find_drifts(manager, gpu, facts);
+        g_autoptr(GArray) drifts = gpu_take_look(manager, gpu, facts);
         g_autofree char *reason = gpu_drift_reason(gpu, drifts);
 
-        gpu_take_facts(gpu, facts);
-        gpu_follow_drifts(manager, gpu, drifts);
         gpu_refresh(manager, gpu, reason);
         gpu_tell_drifts(manager, gpu, drifts);
 }

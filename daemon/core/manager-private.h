@@ -113,12 +113,11 @@ const char *gpu_move_reason(const Gpu *gpu);
 
 /* --- drift.c --- */
 
-/* The functions of the card whose driver somebody else has changed since the last look; @facts are
- * those of a new one. A new array of GpuDrift. */
-GArray *gpu_find_drifts(Manager *manager, const Gpu *gpu, const DeviceFacts *facts);
-
-/* Gives up what the card's record says of functions that somebody else has moved. */
-void gpu_follow_drifts(Manager *manager, Gpu *gpu, const GArray *drifts);
+/* Takes @facts, those of a new look, as gpu_take_facts() does, and gives up what the card's record
+ * says of functions that somebody else has moved since the last one. Those: a new array of
+ * GpuDrift.
+ */
+GArray *gpu_take_look(Manager *manager, Gpu *gpu, DeviceFacts *facts);
 
 /* Why the driver of the GPU's own function has changed: a new text, NULL when it has not. */
 char *gpu_drift_reason(const Gpu *gpu, const GArray *drifts);
@@ -126,6 +125,10 @@ char *gpu_drift_reason(const Gpu *gpu, const GArray *drifts);
 void gpu_tell_drifts(Manager *manager, const Gpu *gpu, const GArray *drifts);
 
 /* --- cards.c --- */
+
+/* Whether anybody waits for a helper at the card: at one that was plugged in where another was, an
+ * outcome says nothing of this one. */
+bool gpu_is_moving(const Gpu *gpu);
 
 /* Starts the helper that takes the card to vfio-pci for machine @uuid ("" = none). 0 or negative
  * errno. */

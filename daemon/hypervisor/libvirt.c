@@ -132,8 +132,9 @@ static void look_failed(Libvirt *self, const Look *look) {
         self->list_retry_sec = retry_next(self->list_retry_sec);
 }
 
+/* Its UUID where it has not been seen. */
 static const char *domain_name(Libvirt *self, const char *uuid) {
-        return g_hash_table_lookup(self->names, uuid);
+        return g_hash_table_lookup(self->names, uuid) ?: uuid;
 }
 
 /* A domain that was seen to be off says nothing more on its console. */
@@ -366,7 +367,7 @@ typedef struct StreamWanted {
 
 /* @terminal is taken. */
 static void stream_give(const StreamWanted *wanted, int terminal) {
-        const char *name = domain_name(wanted->libvirt, wanted->uuid) ?: wanted->uuid;
+        const char *name = domain_name(wanted->libvirt, wanted->uuid);
         g_autoptr(Refusal) refusal = NULL;
         int fd = -1, r = consoles_open(wanted->libvirt->consoles, wanted->uuid, wanted->owner,
                                        terminal, &fd);

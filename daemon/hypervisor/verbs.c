@@ -35,7 +35,7 @@ struct Verb {
         char *doing;             /* "start machine", for messages */
         HypervisorVerb verb;
         char *uuid;
-        char *name;            /* NULL where it is not known */
+        char *name;            /* the UUID where it is not known */
         char *xml;             /* what to define; what get_xml found */
         char *ignition;        /* define only */
         DeviceRequest *device; /* attach; for detach its kind and id alone */
@@ -73,10 +73,6 @@ static void verb_free(void *data) {
         g_free(verb);
 }
 
-static const char *verb_subject(const Verb *verb) {
-        return verb->name ?: verb->uuid;
-}
-
 /* Main thread. @refusal is lent. */
 static void verb_tell(Verb *verb, const Refusal *refusal) {
         int fd = refusal ? -1 : verb->fd;
@@ -100,7 +96,7 @@ static void verb_answer(Verb *verb, const Refusal *refusal) {
 }
 
 static void verb_answer_lost(Verb *verb) {
-        g_autoptr(Refusal) refusal = domain_refuse_lost(verb->doing, verb_subject(verb));
+        g_autoptr(Refusal) refusal = domain_refuse_lost(verb->doing, verb->name);
 
         verb_answer(verb, refusal);
 }
@@ -132,7 +128,7 @@ void verbs_lost(Verbs *self) {
         self->in_flight = g_ptr_array_new();
         for (unsigned i = 0; i < verbs->len; i++) {
                 Verb *verb = g_ptr_array_index(verbs, i);
-                g_autoptr(Refusal) refusal = domain_refuse_lost(verb->doing, verb_subject(verb));
+                g_autoptr(Refusal) refusal = domain_refuse_lost(verb->doing, verb->name);
 
                 verb_tell(verb, refusal);
         }
@@ -151,11 +147,11 @@ void verbs_looked(Verbs *self, void *waiter, LookOutcome outcome) {
         case LOOK_FAILED:
                 if (!verb->refusal)
                         verb->refusal = refusal_new(
-                                REFUSAL_HYPERVISOR_FAILED, verb_subject(verb),
+                                REFUSAL_HYPERVISOR_FAILED, verb->name,
                                 "Look at the machine again in a moment.",
                                 "libvirt did what it was asked, but does not tell what became of "
                                 "machine %s.",
-                                verb_subject(verb));
+                                verb->name);
                 verb_answer(verb, verb->refusal);
                 return;
         }
@@ -213,7 +209,7 @@ static void verb_begin(Verb *verb) {
 
         if (!link) {
                 g_clear_pointer(&verb->refusal, refusal_free);
-                verb->refusal = domain_refuse_unavailable(verb_subject(verb));
+                verb->refusal = domain_refuse_unavailable(verb->name);
         }
         if (verb->refusal) {
                 main_queue_post(self->queue, on_verb_done, verb, verb_free);

@@ -13,7 +13,7 @@ typedef struct Verbs Verbs;
 typedef struct VerbsOps {
         /* The link as it is now, lent; NULL while there is none. */
         Link *(*link)(void *self);
-        /* What the domain is called, lent; NULL where that is not known. */
+        /* What the domain is called, lent; @uuid where that is not known. */
         const char *(*name)(void *self, const char *uuid);
         /* Look at the domain; verbs_looked() with this @waiter must follow, or verbs_drop(). */
         void (*look)(void *self, const char *uuid, void *waiter);

@@ -106,6 +106,12 @@ static void a_caller_who_hangs_up_does_not_stop_what_he_began(void **state) {
         heard_at(stage, "StateChanged " MACHINE " starting running");
 }
 
+/* One more request of somebody's. */
+static void check(Stage *stage, Answer *answer) {
+        request(stage, stage->somebody, "Check", "vm-2", "start", true, answer);
+        private_bus_wait(stage->private_bus, &answer->there);
+}
+
 static void a_user_has_no_more_under_way_than_the_limit_says(void **state) {
         g_autoptr(Stage) stage = stage_new(1);
         g_auto(Answer) first = { 0 };
@@ -115,15 +121,13 @@ static void a_user_has_no_more_under_way_than_the_limit_says(void **state) {
         stage->paused = true;
         request(stage, stage->somebody, "Create", "vm-1", "start", true, &first);
         stage_wait(stage, something_is_to_happen);
-        request(stage, stage->somebody, "Check", "vm-2", "start", true, &second);
-        private_bus_wait(stage->private_bus, &second.there);
+        check(stage, &second);
         assert_error(&second, ERROR "LimitsExceeded", "requests");
 
         stage->paused = false;
         private_bus_wait(stage->private_bus, &first.there);
         assert_path(&first, MACHINE);
-        request(stage, stage->somebody, "Check", "vm-2", "start", true, &third);
-        private_bus_wait(stage->private_bus, &third.there);
+        check(stage, &third);
         assert_null(third.error);
 }
 
@@ -142,15 +146,13 @@ static void what_is_not_waited_for_counts_until_it_has_ended(void **state) {
         private_bus_wait(stage->private_bus, &first.there);
         assert_path(&first, MACHINE);
         stage_wait(stage, helper_is_at_work);
-        request(stage, stage->somebody, "Check", "vm-2", "start", true, &second);
-        private_bus_wait(stage->private_bus, &second.there);
+        check(stage, &second);
         assert_error(&second, ERROR "LimitsExceeded", "requests");
 
         world_unstick(stage->world, "0000:02:00.0");
         private_bus_settle(stage->private_bus);
         heard_at(stage, "StateChanged " MACHINE " starting running");
-        request(stage, stage->somebody, "Check", "vm-2", "start", true, &third);
-        private_bus_wait(stage->private_bus, &third.there);
+        check(stage, &third);
         assert_null(third.error);
 }
 

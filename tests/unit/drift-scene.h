@@ -27,7 +27,7 @@ void forget(GString *written);
 /* booted_scene(), observed from then on. */
 World *observed_scene(Diary *diary);
 
-/* The GPU is at rest and in order, in this state, on this driver and shown so. */
+/* gpu_at_rest(), on this driver and shown so. */
 void assert_driven(World *world, const char *address, GpuState state, const char *driver);
 
 /* The guest of "box" has shut it down, and what follows has been done. */

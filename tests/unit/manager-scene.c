@@ -67,13 +67,17 @@ const Gpu *gpu_at(World *world, const char *address) {
         return gpu;
 }
 
-void assert_gpu(World *world, const char *address, GpuState state, const char *machine) {
+const Gpu *gpu_at_rest(World *world, const char *address, GpuState state) {
         const Gpu *gpu = gpu_at(world, address);
 
         assert_string_equal(gpu_state_to_string(gpu->view.state), gpu_state_to_string(state));
         assert_string_equal(gpu_pending_to_string(gpu->view.pending), "");
         assert_string_equal(gpu_fault_to_string(gpu->view.fault), "");
-        assert_string_equal(gpu->machine_name, machine);
+        return gpu;
+}
+
+void assert_gpu(World *world, const char *address, GpuState state, const char *machine) {
+        assert_string_equal(gpu_at_rest(world, address, state)->machine_name, machine);
 }
 
 void assert_power(World *world, const char *address, const char *d3cold_allowed,
@@ -145,6 +149,7 @@ void get_stuck(World *world, bool by_bind) {
         else
                 create_box(world, &caller);
         world_run(world);
+        assert_int_equal(caller.answers, 0);
         world_overdue(world, AUDIO_CARD);
         world_run(world);
         assert_refused(&caller, REFUSAL_HANDOVER_TIMEOUT);

@@ -40,7 +40,10 @@ void run_box(World *world);
  * and who asked for that has been told. */
 void get_stuck(World *world, bool by_bind);
 
-/* The GPU is at rest and in order, in this state, and with this machine, "" = none. */
+/* What the manager says of the GPU, which is at rest and in order, in this state. */
+const Gpu *gpu_at_rest(World *world, const char *address, GpuState state);
+
+/* gpu_at_rest(), and with this machine, "" = none. */
 void assert_gpu(World *world, const char *address, GpuState state, const char *machine);
 
 /* The function's power settings are these. */

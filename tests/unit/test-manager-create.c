@@ -251,13 +251,7 @@ static void a_driver_that_does_not_let_go_makes_its_gpu_stuck_and_nothing_else(v
         World *world = booted_scene();
         Caller caller = { 0 };
 
-        world_mark(world->stuck, AUDIO_CARD);
-        create_box(world, &caller);
-        world_run(world);
-        assert_int_equal(caller.answers, 0);
-        world_overdue(world, AUDIO_CARD);
-        world_run(world);
-        assert_refused(&caller, REFUSAL_HANDOVER_TIMEOUT);
+        get_stuck(world, false);
         assert_no_machine(world);
         assert_gpu(world, OTHER_CARD, GPU_HOST_BOUND, "");
         assert_int_equal(gpu_at(world, AUDIO_CARD)->view.fault, GPU_FAULT_STUCK);

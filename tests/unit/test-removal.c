@@ -184,11 +184,7 @@ static void what_becomes_of_a_helper_says_nothing_of_the_next_card(void **state)
         World *world = observed_scene(&diary);
         Caller caller = { 0 };
 
-        world_mark(world->stuck, AUDIO_CARD);
-        manager_bind_gpu(world->manager, at(AUDIO_CARD), caller_done, &caller);
-        world_run(world);
-        world_overdue(world, AUDIO_CARD);
-        assert_refused(&caller, REFUSAL_HANDOVER_TIMEOUT);
+        get_stuck(world, true);
         pull(world);
         plug(world, "bochs-drm");
         assert_string_equal(gpu_fault_to_string(gpu_at(world, AUDIO_CARD)->view.fault), "");
