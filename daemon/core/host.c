@@ -151,9 +151,46 @@ void image_answer_free(ImageAnswer *answer) {
                 return;
 
         g_free(answer->path);
+        g_free(answer->name);
         g_free(answer->resolved);
+        g_clear_pointer(&answer->identities, g_array_unref);
         g_free(answer->why);
         g_free(answer);
+}
+
+FileAnswer *file_answer_new(const char *path) {
+        FileAnswer *answer = g_new0(FileAnswer, 1);
+
+        answer->path = g_strdup(path);
+        answer->identities = g_array_new(FALSE, TRUE, sizeof(FileIdentity));
+        return answer;
+}
+
+void file_answer_free(FileAnswer *answer) {
+        if (!answer)
+                return;
+
+        g_free(answer->path);
+        g_clear_pointer(&answer->identities, g_array_unref);
+        g_free(answer);
+}
+
+static bool identities_have(const GArray *identities, const FileIdentity *wanted) {
+        for (guint i = 0; i < identities->len; i++) {
+                const FileIdentity *identity = &g_array_index(identities, FileIdentity, i);
+
+                if (identity->block == wanted->block && identity->device == wanted->device &&
+                    identity->inode == wanted->inode)
+                        return true;
+        }
+        return false;
+}
+
+/* Two that are made of the same thing, as two partitions of a disk, do not meet. */
+bool file_identities_meet(const GArray *one, const GArray *other) {
+        return one && other && one->len > 0 && other->len > 0 &&
+               (identities_have(other, &g_array_index(one, FileIdentity, 0)) ||
+                identities_have(one, &g_array_index(other, FileIdentity, 0)));
 }
 
 /* Frees what @array holds whether or not its maker has told it how to. */
@@ -172,5 +209,6 @@ void survey_answer_free(SurveyAnswer *answer) {
         answers_free(answer->holders, (GDestroyNotify)holder_free);
         g_clear_pointer(&answer->serials, g_array_unref);
         answers_free(answer->images, (GDestroyNotify)image_answer_free);
+        answers_free(answer->files, (GDestroyNotify)file_answer_free);
         g_free(answer);
 }

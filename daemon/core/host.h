@@ -174,16 +174,45 @@ typedef enum ImageVerdict {
         IMAGE_NOT_ALLOWED,
 } ImageVerdict;
 
+/* What a path leads to, by the kernel's numbers: two names with one identity are one thing. */
+typedef struct FileIdentity {
+        bool block;      /* a block device; else a file */
+        uint64_t device; /* the number of the block device, or of the file system that the file is
+                            on */
+        uint64_t inode;  /* of a file; 0 for a block device */
+} FileIdentity;
+
 /* What became of one path that a request named. */
 typedef struct ImageAnswer {
         ImageVerdict verdict;
-        char *path;     /* as asked */
-        char *resolved; /* absolute, free of symlinks; NULL unless the verdict is ok */
+        char *path; /* as asked */
+        char *name; /* as a definition is to have it: absolute, with the links that it had when it
+                     * was asked for, so that it means the same after the host was booted anew;
+                     * NULL unless the verdict is ok */
+        char *resolved; /* where it leads now: absolute, free of symlinks; NULL unless the verdict
+                         * is ok */
         bool block;     /* that is a block device; else a regular file */
-        char *why;      /* a clause that continues "The image … ", NULL when the verdict is ok */
+        GArray *identities; /* FileIdentity: of what it leads to, and then of all that this is made
+                             * of; empty unless the verdict is ok */
+        char *why; /* a clause that continues "The image … ", NULL when the verdict is ok */
 } ImageAnswer;
 
 void image_answer_free(ImageAnswer *answer);
+
+/* What a path leads to that some libvirt domain has as a disk. */
+typedef struct FileAnswer {
+        char *path;         /* as asked */
+        int found;          /* 1: it is there; 0: nothing is; negative errno: nobody knows */
+        GArray *identities; /* FileIdentity, as ImageAnswer has them, with the backing files of a
+                             * qcow2; empty unless found */
+} FileAnswer;
+
+FileAnswer *file_answer_new(const char *path);
+void file_answer_free(FileAnswer *answer);
+
+/* Whether who writes to one of the two writes to the other: they are the same, or one is made of
+ * the other. Both are arrays of FileIdentity. */
+bool file_identities_meet(const GArray *one, const GArray *other);
 
 /* What is asked of the slow side of the host: files that may lie on a dead server, other processes'
  * memory, a device's own configuration space. */
@@ -192,12 +221,16 @@ typedef struct SurveyQuestion {
         bool serials;      /* the serial numbers of the cards' functions too */
         GPtrArray *images; /* char *path, absolute or relative to an image directory; as above */
         GArray *qcow2;     /* bool, parallel to @images: to be opened as qcow2 */
+        GPtrArray *files;  /* char *path: of other domains' disks, which are only to be known again;
+                            * NULL or empty for none */
 } SurveyQuestion;
 
 typedef struct SurveyAnswer {
         GPtrArray *holders; /* Holder * */
         GArray *serials;    /* FunctionSerial: of the functions that have one; NULL = none */
         GPtrArray *images;  /* ImageAnswer *, in the order asked */
+        GPtrArray *files;   /* FileAnswer *, in the order asked; NULL = none was asked. Where the
+                             * survey ran out of time the rest are not known (-ETIMEDOUT) */
         int error; /* negative errno when the survey itself failed, -ETIMEDOUT when overdue */
 } SurveyAnswer;
 
