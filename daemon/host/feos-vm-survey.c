@@ -19,12 +19,14 @@
  *   user UID NAME                              what the holders' users are called. A directory
  *                                              server may have to be asked, which may be dead: so
  *                                              this comes last, and may as well not come */
+#include "reading.h"
 #include "survey-holders.h"
 #include "survey-images.h"
 #include "survey-serial.h"
 
 #include "autoptr.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -153,17 +155,22 @@ static char *attribute_read(const char *address, const char *attribute) {
         g_autofree char *path = g_build_filename("/sys/bus/pci/devices", address, attribute, NULL);
         char *text = NULL;
 
-        return g_file_get_contents(path, &text, NULL, NULL) ? g_strstrip(text) : g_strdup("");
+        return reading_text(AT_FDCWD, path, &text) > 0 ? text : g_strdup("");
 }
 
-/* A device that has fallen off the bus reads as all ones. */
-static bool device_answers(const char *address) {
+/* Whether it does: a device that has fallen off the bus reads as all ones. 1, 0 or a negative
+ * errno. */
+static int device_answers(const char *address) {
         g_autofree char *path = g_build_filename("/sys/bus/pci/devices", address, "config", NULL);
         g_autofd int fd = open(path, O_RDONLY | O_CLOEXEC);
         unsigned char id[4];
+        ssize_t n = fd < 0 ? -1 : pread(fd, id, sizeof id, 0);
 
-        return fd >= 0 && pread(fd, id, sizeof id, 0) == (ssize_t)sizeof id &&
-               memcmp(id, "\xff\xff\xff\xff", sizeof id) != 0;
+        if (n < 0)
+                return reading_is_absence(-errno) ? 0 : -errno;
+        if (n != (ssize_t)sizeof id)
+                return -EIO;
+        return memcmp(id, "\xff\xff\xff\xff", sizeof id) != 0;
 }
 
 static int link_survey(const char *text) {
@@ -171,6 +178,7 @@ static int link_survey(const char *text) {
         g_autofree char *width = NULL;
         char address[PCI_ADDRESS_BUFFER];
         PciAddress parsed;
+        int r;
 
         if (!pci_address_parse(text, &parsed)) {
                 fprintf(stderr, "not a PCI address: %s\n", text);
@@ -178,7 +186,12 @@ static int link_survey(const char *text) {
         }
 
         pci_address_print(parsed, address);
-        if (!device_answers(address)) {
+        r = device_answers(address);
+        if (r < 0) {
+                fprintf(stderr, "whether %s answers is not known: %s\n", address, g_strerror(-r));
+                return EXIT_FAILURE;
+        }
+        if (r == 0) {
                 puts("lost");
                 return EXIT_SUCCESS;
         }

@@ -2,6 +2,8 @@
  * it refuses to know in what order, and why. */
 #include "handover-function.h"
 
+#include "reading.h"
+
 #include "autoptr.h"
 
 #include <errno.h>
@@ -42,45 +44,29 @@ static int value_write(const char *path, const char *value) {
         return r;
 }
 
-/* A negative errno, of which the journal is told. */
+/* Tells the journal of @error, a negative errno, and returns it. */
 static int unreadable(const char *path, int error) {
-        fprintf(stderr, "%s: %s\n", path, g_strerror(error));
-        return -error;
+        fprintf(stderr, "%s: %s\n", path, g_strerror(-error));
+        return error;
 }
 
 /* The last part of where a link of the function's leads, "" when there is no such link. 0 or a
  * negative errno. */
 static int link_read(const char *address, const char *attribute,
                      char ret[static FUNCTION_NAME_BYTES]) {
-        char target[4096];
         g_autofree char *path = device_path(address, attribute);
         g_autofree char *name = NULL;
-        ssize_t n = readlink(path, target, sizeof target - 1);
+        int r = reading_link_name(AT_FDCWD, path, &name);
 
-        ret[0] = '\0';
-        if (n < 0)
-                return errno == ENOENT ? 0 : unreadable(path, errno);
-
-        target[n] = '\0';
-        name = g_path_get_basename(target);
-        g_strlcpy(ret, name, FUNCTION_NAME_BYTES);
-        return 0;
+        g_strlcpy(ret, name ?: "", FUNCTION_NAME_BYTES);
+        return r < 0 ? unreadable(path, r) : 0;
 }
 
-/* A file's text without the white space at its end, a new string. 0, -ENOENT when there is no such
- * file or device, or another negative errno. */
+/* As reading_text(); the journal is told of an error. */
 static int text_read(const char *path, char **ret) {
-        g_autoptr(GError) error = NULL;
+        int r = reading_text(AT_FDCWD, path, ret);
 
-        if (g_file_get_contents(path, ret, NULL, &error)) {
-                g_strchomp(*ret);
-                return 0;
-        }
-        if (g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NOENT) ||
-            g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NODEV))
-                return -ENOENT;
-        fprintf(stderr, "%s\n", error->message);
-        return -EIO;
+        return r < 0 ? unreadable(path, r) : r;
 }
 
 int function_driver_read(const char *address, char ret[static FUNCTION_NAME_BYTES]) {
@@ -133,7 +119,7 @@ void function_probe_await(const char *address) {
 
         if (function_driver_read(address, driver) < 0 || strcmp(driver, "snd_hda_intel") != 0)
                 return;
-        for (unsigned i = 0; i < PROBE_TRIES && !g_file_test(cards, G_FILE_TEST_EXISTS); i++)
+        for (unsigned i = 0; i < PROBE_TRIES && reading_exists(AT_FDCWD, cards) <= 0; i++)
                 g_usleep(RETRY_USEC);
         g_usleep(RETRY_USEC);
 }
@@ -143,8 +129,8 @@ int function_override_read(const char *address, char **ret) {
         g_autofree char *text = NULL;
         int r = text_read(path, &text);
 
-        if (r < 0)
-                return r == -ENOENT ? -ENODEV : r;
+        if (r <= 0)
+                return r < 0 ? r : -ENODEV;
         if (strcmp(text, "(null)") == 0)
                 text[0] = '\0';
         *ret = g_steal_pointer(&text);
@@ -165,8 +151,8 @@ static int power_value_read(const char *address, const char *attribute, char *re
         int r = text_read(path, &text);
 
         ret[0] = '\0';
-        if (r < 0)
-                return r == -ENOENT ? 0 : r;
+        if (r <= 0)
+                return r;
         if (g_strlcpy(ret, text, FUNCTION_POWER_BYTES) >= FUNCTION_POWER_BYTES)
                 ret[0] = '\0';
         return 0;
@@ -183,12 +169,12 @@ int function_power_read(const char *address, FunctionPower *ret) {
 static int power_value_hold(const char *address, const char *attribute, const char *was,
                             const char *value) {
         g_autofree char *path = device_path(address, attribute);
+        int r;
 
         if (was[0])
                 return value_write(path, value);
-        if (access(path, F_OK) < 0 && errno == ENOENT)
-                return 0;
-        return unreadable(path, EIO);
+        r = reading_exists(AT_FDCWD, path);
+        return r == 0 ? 0 : unreadable(path, r < 0 ? r : -EIO);
 }
 
 /* D3cold is out of the question first, so that whatever sleeps meanwhile sleeps lightly. Either
@@ -225,13 +211,13 @@ FunctionPresence function_ask(const char *address) {
         unsigned char id[4];
         ssize_t n;
 
-        if (fd < 0 && (errno == ENOENT || errno == ENODEV))
+        if (fd < 0 && reading_is_absence(-errno))
                 return FUNCTION_GONE;
         do
                 n = fd < 0 ? -1 : pread(fd, id, sizeof id, 0);
         while (fd >= 0 && n < 0 && errno == EINTR);
         if (n != (ssize_t)sizeof id) {
-                (void)unreadable(path, n < 0 ? errno : EIO);
+                (void)unreadable(path, n < 0 ? -errno : -EIO);
                 return FUNCTION_UNREADABLE;
         }
         return (id[0] & id[1]) == 0xff && (id[2] & id[3]) == 0xff ? FUNCTION_SILENT

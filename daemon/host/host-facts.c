@@ -4,6 +4,7 @@
 
 #include "autoptr.h"
 #include "host/pci-facts.h"
+#include "host/reading.h"
 
 #include <fcntl.h>
 #include <net/if.h>
@@ -17,7 +18,7 @@ static uint64_t hugepages(const char *size, const char *what) {
         g_autofree char *path = g_strconcat(HUGEPAGES, size, "/", what, NULL);
         g_autofree char *text = NULL;
 
-        return g_file_get_contents(path, &text, NULL, NULL) ? g_ascii_strtoull(text, NULL, 10) : 0;
+        return reading_text(AT_FDCWD, path, &text) > 0 ? g_ascii_strtoull(text, NULL, 10) : 0;
 }
 
 /* 0 where it is not told. */
@@ -25,7 +26,7 @@ static uint64_t memory_available_mib(void) {
         g_autofree char *text = NULL;
         const char *found = NULL;
 
-        if (g_file_get_contents("/proc/meminfo", &text, NULL, NULL))
+        if (reading_text(AT_FDCWD, "/proc/meminfo", &text) > 0)
                 found = strstr(text, "\nMemAvailable:");
         return found ? g_ascii_strtoull(found + strlen("\nMemAvailable:"), NULL, 10) / 1024 : 0;
 }
@@ -35,7 +36,7 @@ static uint64_t memory_available_mib(void) {
 static uint64_t machines_limit_mib(void) {
         g_autofree char *text = NULL;
 
-        if (!g_file_get_contents(MACHINES_LIMIT, &text, NULL, NULL))
+        if (reading_text(AT_FDCWD, MACHINES_LIMIT, &text) <= 0)
                 return 0;
         return g_ascii_strtoull(text, NULL, 10) >> 20;
 }

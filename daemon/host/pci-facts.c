@@ -6,14 +6,14 @@
  * that the kernel keeps in memory, links and folders. */
 #include "pci-facts.h"
 
-#include "autoptr.h"
+#include "reading.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define SYS_PCI_DEVICES  "/sys/bus/pci/devices"
 #define SYS_IOMMU_GROUPS "/sys/kernel/iommu_groups"
@@ -27,9 +27,6 @@
 #define BARS         6
 #define RESOURCE_MEM 0x200 /* IORESOURCE_MEM, include/linux/ioport.h */
 
-typedef DIR Dir;
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(Dir, closedir)
-
 static char *device_path(PciAddress address, const char *attribute) {
         char text[PCI_ADDRESS_BUFFER];
 
@@ -37,36 +34,10 @@ static char *device_path(PciAddress address, const char *attribute) {
                                attribute);
 }
 
-/* Whether @error says that the thing is not there. Every other one says that it is not known, as
- * when there are no descriptors or no memory, and must not be taken for an answer. */
-static bool error_is_absence(int error) {
-        return error == -ENOENT || error == -ENODEV || error == -ENOTDIR;
-}
-
 /* The value without the white space around it, a new string; NULL when there is no such file. 0 or
  * a negative errno. */
 static int file_read(const char *path, char **ret) {
-        g_autoptr(GString) text = g_string_new(NULL);
-        g_autofd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-        int r = fd < 0 ? -errno : 0;
-
-        *ret = NULL;
-        while (r == 0) {
-                char buffer[4096];
-                ssize_t n = read(fd, buffer, sizeof buffer);
-
-                if (n == 0)
-                        break;
-                if (n > 0)
-                        g_string_append_len(text, buffer, n);
-                else if (errno != EINTR)
-                        r = -errno;
-        }
-        if (r < 0)
-                return error_is_absence(r) ? 0 : r;
-
-        *ret = g_strstrip(g_string_free(g_steal_pointer(&text), FALSE));
-        return 0;
+        return MIN(reading_text(AT_FDCWD, path, ret), 0);
 }
 
 static int attribute_read(PciAddress address, const char *attribute, char **ret) {
@@ -78,39 +49,19 @@ static int attribute_read(PciAddress address, const char *attribute, char **ret)
 /* The last part of where a link of the device points to, a new string; NULL without such a link. 0
  * or a negative errno. */
 static int link_read_name(PciAddress address, const char *link, char **ret) {
-        char target[4096];
         g_autofree char *path = device_path(address, link);
-        ssize_t n = readlink(path, target, sizeof target - 1);
-        int r = n < 0 ? -errno : 0;
 
-        *ret = NULL;
-        if (r < 0)
-                return error_is_absence(r) ? 0 : r;
-
-        target[n] = '\0';
-        *ret = g_path_get_basename(target);
-        return 0;
+        return MIN(reading_link_name(AT_FDCWD, path, ret), 0);
 }
 
-/* Opens a folder; NULL when there is none. 0 or a negative errno. */
-static int folder_open(const char *path, DIR **ret) {
-        int r;
+/* The names in a folder, none where there is no folder. 0 or a negative errno; @ret is set in any
+ * case. */
+static int folder_read(const char *path, GPtrArray **ret) {
+        int r = reading_folder(AT_FDCWD, path, ret);
 
-        *ret = opendir(path);
-        r = *ret ? 0 : -errno;
-        return error_is_absence(r) ? 0 : r;
-}
-
-/* The next name in the folder, lent; NULL at its end, and @ret is 0 or a negative errno. */
-static const char *folder_next(DIR *dir, int *ret) {
-        struct dirent *entry;
-
-        do {
-                errno = 0;
-                entry = dir ? readdir(dir) : NULL;
-        } while (entry && entry->d_name[0] == '.');
-        *ret = entry || !dir ? 0 : -errno;
-        return entry ? entry->d_name : NULL;
+        if (!*ret)
+                *ret = g_ptr_array_new();
+        return MIN(r, 0);
 }
 
 /* A number as the kernel prints it, "0x10de" or "-1"; @fallback when it is not there or none. 0 or
@@ -134,15 +85,12 @@ static int number_read(PciAddress address, const char *attribute, int64_t fallba
  * sriov_numvfs would cost the device lock. */
 static int virtual_functions_count(PciAddress address, unsigned *ret) {
         g_autofree char *path = device_path(address, "");
-        g_autoptr(Dir) dir = NULL;
-        const char *name;
-        int r = folder_open(path, &dir);
+        g_autoptr(GPtrArray) names = NULL;
+        int r = folder_read(path, &names);
 
         *ret = 0;
-        if (r < 0)
-                return r;
-        while ((name = folder_next(dir, &r)))
-                if (g_str_has_prefix(name, "virtfn"))
+        for (guint i = 0; i < names->len; i++)
+                if (g_str_has_prefix(g_ptr_array_index(names, i), "virtfn"))
                         (*ret)++;
         return r;
 }
@@ -228,15 +176,15 @@ static bool function_is_bridge(const PciFunction *function) {
  * meanwhile is left out. 0 or a negative errno. */
 static int group_read(PciAddress address, int group, GArray *companions, GArray *neighbours) {
         g_autofree char *path = g_strdup_printf(SYS_IOMMU_GROUPS "/%d/devices", group);
-        g_autoptr(Dir) dir = NULL;
-        const char *name;
-        int r = folder_open(path, &dir);
+        g_autoptr(GPtrArray) names = NULL;
+        int r = folder_read(path, &names);
 
-        while (r == 0 && (name = folder_next(dir, &r))) {
+        for (guint i = 0; r == 0 && i < names->len; i++) {
                 PciAddress other;
                 PciFunction function;
 
-                if (!pci_address_parse(name, &other) || pci_address_equal(other, address))
+                if (!pci_address_parse(g_ptr_array_index(names, i), &other) ||
+                    pci_address_equal(other, address))
                         continue;
                 r = pci_facts_read_function(other, &function);
                 if (r == -ENODEV) {
@@ -356,32 +304,30 @@ static int bus_reset_read(const DeviceFacts *facts, bool *ret) {
         char shown[PCI_ADDRESS_BUFFER];
         g_autofree char *link = g_strdup_printf(SYS_PCI_DEVICES "/%s",
                                                 pci_address_print(facts->function.address, shown));
-        char target[4096];
-        ssize_t n = readlink(link, target, sizeof target - 1);
+        g_autofree char *target = NULL;
         g_autofree char *above = NULL;
         g_autofree char *bridge = NULL;
         g_autofree char *path = NULL;
-        g_autoptr(Dir) dir = NULL;
+        g_autoptr(GPtrArray) names = NULL;
         PciAddress address;
-        const char *name;
-        int r = n < 0 ? -errno : 0;
+        int r = reading_link(AT_FDCWD, link, &target);
 
         *ret = false;
-        if (r < 0)
-                return error_is_absence(r) ? 0 : r;
-        target[n] = '\0';
+        if (r <= 0)
+                return r;
         above = g_path_get_dirname(target);
         bridge = g_path_get_basename(above);
         if (!pci_address_parse(bridge, &address))
                 return 0;
 
         path = device_path(address, "");
-        r = folder_open(path, &dir);
-        *ret = r == 0 && dir;
-        while (r == 0 && (name = folder_next(dir, &r)))
-                if (pci_address_parse(name, &address) && !card_has(facts, address))
+        r = reading_folder(AT_FDCWD, path, &names);
+        *ret = r > 0;
+        for (guint i = 0; r > 0 && i < names->len; i++)
+                if (pci_address_parse(g_ptr_array_index(names, i), &address) &&
+                    !card_has(facts, address))
                         *ret = false;
-        return r;
+        return MIN(r, 0);
 }
 
 /* The attribute "reset" is there where the kernel has found a way, on every kernel; "reset_method"
@@ -391,12 +337,13 @@ static int no_reset_read(const DeviceFacts *facts, bool *ret) {
         g_autofree char *reset = device_path(facts->function.address, "reset");
         g_autofree char *methods = NULL;
         bool by_bus = false;
-        int r = attribute_read(facts->function.address, "reset_method", &methods);
+        int there, r = attribute_read(facts->function.address, "reset_method", &methods);
 
         if (r == 0)
                 r = bus_reset_read(facts, &by_bus);
-        *ret = !by_bus && (access(reset, F_OK) < 0 || (methods && !*methods));
-        return r;
+        there = reading_exists(AT_FDCWD, reset);
+        *ret = !by_bus && (there == 0 || (methods && !*methods));
+        return r < 0 ? r : MIN(there, 0);
 }
 
 /* Both attributes are what the kernel remembers; the device is not asked. 0 or a negative errno. */
@@ -503,14 +450,13 @@ static int address_compare(gconstpointer a, gconstpointer b) {
 
 int pci_facts_read_gpus(GArray **ret) {
         g_autoptr(GArray) gpus = g_array_new(FALSE, TRUE, sizeof(PciAddress));
-        g_autoptr(Dir) dir = NULL;
-        const char *name;
-        int r = folder_open(SYS_PCI_DEVICES, &dir);
+        g_autoptr(GPtrArray) names = NULL;
+        int r = folder_read(SYS_PCI_DEVICES, &names);
 
-        while (r == 0 && (name = folder_next(dir, &r))) {
+        for (guint i = 0; r == 0 && i < names->len; i++) {
                 PciAddress address;
 
-                if (pci_address_parse(name, &address))
+                if (pci_address_parse(g_ptr_array_index(names, i), &address))
                         r = gpu_add(address, gpus);
         }
         if (r < 0)
@@ -522,9 +468,9 @@ int pci_facts_read_gpus(GArray **ret) {
 }
 
 static bool folder_has_entries(const char *path) {
-        g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+        g_autoptr(GPtrArray) names = NULL;
 
-        return dir && g_dir_read_name(dir);
+        return reading_folder(AT_FDCWD, path, &names) > 0 && names->len > 0;
 }
 
 void pci_facts_read_host(HostFacts *ret) {
@@ -534,7 +480,7 @@ void pci_facts_read_host(HostFacts *ret) {
 
         *ret = (HostFacts){
                 .iommu = folder_has_entries(SYS_IOMMU_GROUPS),
-                .vfio = access(SYS_VFIO_PCI, F_OK) == 0,
+                .vfio = reading_exists(AT_FDCWD, SYS_VFIO_PCI) > 0,
                 .cpus = cpus > 0 ? (unsigned)cpus : 1,
                 .memory_mib = pages > 0 && page_size > 0
                                       ? (uint64_t)pages * (uint64_t)page_size >> 20

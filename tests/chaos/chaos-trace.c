@@ -69,7 +69,8 @@ static void kernel_require(Plan *plan, pid_t pid, uint64_t call, uint64_t argume
 /* That a link is not there is how the kernel says that no driver is bound: no failure, but an
  * answer, and one that would be a lie. */
 static bool can_fail(const Plan *plan, uint64_t call) {
-        return call != SYS_readlink || plan->error != ENOENT;
+        return (call != SYS_readlink && call != SYS_readlinkat) ||
+               (plan->error != ENOENT && plan->error != ENODEV);
 }
 
 /* The call is begun as one that does not exist, and what that returns is replaced. */
