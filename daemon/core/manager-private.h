@@ -1,7 +1,7 @@
 /* The manager's inside, shared by the files that together are the manager: manager.c (callers),
  * gpus.c (GPUs), cards.c (moving them), drift.c (when somebody else does), keep.c (keeping some for
- * machines), domains.c (machines), tenancy.c (who has which card), launcher.c (launches), intake.c
- * (what a check needs). Nobody else includes this. */
+ * machines), holders.c (who has them open), domains.c (machines), tenancy.c (who has which card),
+ * launcher.c (launches), intake.c (what a check needs). Nobody else includes this. */
 #pragma once
 
 #include "core/check.h"
@@ -46,6 +46,7 @@ typedef struct Launch {
 typedef struct Call {
         Manager *manager; /* weak */
         PciAddress gpu;
+        uint64_t instance; /* Release: the card that was at the address when it was asked for */
         char uuid[37];
         Refusal *failure; /* told when everything is undone; NULL = none */
         bool plug_pulled; /* Delete: no QEMU is wanted any more */
@@ -66,6 +67,8 @@ struct Manager {
         GPtrArray *launches;      /* Launch, owned */
         GPtrArray *intakes;       /* Intake, owned: checks that wait for their survey */
         GPtrArray *gpu_calls;     /* Call, owned: Bind and Release under way */
+        GPtrArray *lists;         /* ListHolders under way; holders.c owns what they are */
+        GPtrArray *releases;      /* Call, owned: Release that waits to hear who has the card */
         GPtrArray *deletes;       /* Call, owned: Delete under way */
         GPtrArray *machine_calls; /* Call, owned: Shutdown, PowerOff and their like under way */
         GPtrArray *attaches;      /* Attach, owned: AttachDisk and AttachNIC under way */
@@ -170,6 +173,13 @@ bool gpu_partly_on_vfio(const Gpu *gpu);
 
 /* Begins to take to vfio-pci what is kept for machines and was not seen to yet. */
 void manager_keep_gpus(Manager *manager);
+
+/* --- holders.c --- */
+
+/* GPUBusy when one of @holders has the VFIO group of the card, or its device, open; NULL = none. A
+ * host driver may have the other functions of the card, and keeps them. The caller's
+ * (refusal_free()). */
+Refusal *vfio_user_refusal(const GPtrArray *holders);
 
 /* --- domains.c --- */
 

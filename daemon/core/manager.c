@@ -18,6 +18,8 @@ Manager *manager_new(Host host, Hypervisor hypervisor) {
         manager->launches = g_ptr_array_new_with_free_func((GDestroyNotify)launch_free);
         manager->intakes = g_ptr_array_new_with_free_func((GDestroyNotify)intake_free);
         manager->gpu_calls = g_ptr_array_new_with_free_func((GDestroyNotify)call_free);
+        manager->lists = g_ptr_array_new_with_free_func(g_free);
+        manager->releases = g_ptr_array_new_with_free_func((GDestroyNotify)call_free);
         manager->deletes = g_ptr_array_new_with_free_func((GDestroyNotify)call_free);
         manager->machine_calls = g_ptr_array_new_with_free_func((GDestroyNotify)call_free);
         manager->attaches = g_ptr_array_new_with_free_func((GDestroyNotify)attach_free);
@@ -32,6 +34,8 @@ void manager_free(Manager *manager) {
         g_ptr_array_unref(manager->intakes);
         g_ptr_array_unref(manager->launches);
         g_ptr_array_unref(manager->gpu_calls);
+        g_ptr_array_unref(manager->lists);
+        g_ptr_array_unref(manager->releases);
         g_ptr_array_unref(manager->deletes);
         g_ptr_array_unref(manager->machine_calls);
         g_ptr_array_unref(manager->attaches);
@@ -269,25 +273,66 @@ static void manager_await_return(Manager *manager, Gpu *gpu, ManagerDone done, v
         call_free(call);
 }
 
-void manager_release_gpu(Manager *manager, PciAddress address, ManagerDone done, void *userdata) {
-        Gpu *gpu = manager_look_at_gpu(manager, address);
-        Refusal *refusal = gpu ? release_refusal(manager, gpu) : no_such_gpu(address);
-        int r;
+static void manager_release_asked(Manager *manager, Gpu *gpu, ManagerDone done, void *userdata) {
+        int r = gpu_want_on_host(manager, gpu, true);
 
-        if (refusal) {
-                refuse(done, userdata, refusal);
-                return;
-        }
-        if (!gpu->record && !gpu_partly_on_vfio(gpu)) {
-                done(userdata, NULL);
-                return;
-        }
-        r = gpu_want_on_host(manager, gpu, true);
         if (r < 0) {
-                refuse(done, userdata, handover_refusal(address, r));
+                refuse(done, userdata, handover_refusal(gpu->address, r));
                 return;
         }
         manager_await_return(manager, gpu, done, userdata);
+}
+
+/* The GPU, when it may be released now and there is something to do; else answers the caller and
+ * returns NULL. */
+static Gpu *gpu_to_release(Manager *manager, PciAddress address, ManagerDone done, void *userdata) {
+        Gpu *gpu = manager_look_at_gpu(manager, address);
+        Refusal *refusal = gpu ? release_refusal(manager, gpu) : no_such_gpu(address);
+
+        if (refusal) {
+                refuse(done, userdata, refusal);
+                return NULL;
+        }
+        if (!gpu->record && !gpu_partly_on_vfio(gpu)) {
+                done(userdata, NULL);
+                return NULL;
+        }
+        return gpu;
+}
+
+/* Where the host could not say who has the card, its helper finds out whether anybody has, before
+ * it touches anything. */
+static void release_surveyed(void *userdata, const GPtrArray *holders, const Refusal *unknown) {
+        Call *call = userdata;
+        Manager *manager = call->manager;
+        Gpu *gpu = gpu_to_release(manager, call->gpu, call->done, call->userdata);
+        Refusal *refusal = NULL;
+
+        if (gpu && gpu->instance != call->instance)
+                refusal = no_such_gpu(call->gpu);
+        else if (gpu && !unknown)
+                refusal = vfio_user_refusal(holders);
+        if (refusal)
+                refuse(call->done, call->userdata, refusal);
+        else if (gpu)
+                manager_release_asked(manager, gpu, call->done, call->userdata);
+        g_ptr_array_remove_fast(manager->releases, call);
+}
+
+void manager_release_gpu(Manager *manager, PciAddress address, ManagerDone done, void *userdata) {
+        Gpu *gpu = gpu_to_release(manager, address, done, userdata);
+        Call *call;
+
+        if (!gpu)
+                return;
+        if (!gpu_partly_on_vfio(gpu)) {
+                manager_release_asked(manager, gpu, done, userdata);
+                return;
+        }
+        call = manager_add_call(manager->releases, manager, done, userdata);
+        call->gpu = address;
+        call->instance = gpu->instance;
+        manager_list_holders(manager, address, release_surveyed, call);
 }
 
 void manager_recover_gpu(Manager *manager, PciAddress address, ManagerDone done, void *userdata) {
@@ -306,42 +351,6 @@ void manager_recover_gpu(Manager *manager, PciAddress address, ManagerDone done,
         gpu_apply(gpu, GPU_CURED);
         gpu_tell(manager, gpu, "");
         manager_await_return(manager, gpu, done, userdata);
-}
-
-typedef struct HoldersCall {
-        ManagerHolders done;
-        void *userdata;
-} HoldersCall;
-
-static void holders_surveyed(void *userdata, SurveyAnswer *answer) {
-        g_autofree HoldersCall *call = userdata;
-        g_autoptr(SurveyAnswer) owned G_GNUC_UNUSED = answer;
-        g_autoptr(Refusal) refusal = NULL;
-
-        if (answer->error < 0)
-                refusal = refusal_new(REFUSAL_GPU_BUSY, "host",
-                                      "The service's journal says more: journalctl -u feos-vmd",
-                                      "The host could not be asked which processes hold the GPU.");
-        call->done(call->userdata, answer->holders, refusal);
-}
-
-void manager_list_holders(Manager *manager, PciAddress address, ManagerHolders done,
-                          void *userdata) {
-        g_autoptr(GArray) cards = g_array_new(FALSE, FALSE, sizeof(PciAddress));
-        SurveyQuestion question = { .cards = cards };
-        HoldersCall *call;
-
-        if (!manager_find_gpu(manager, address)) {
-                g_autoptr(Refusal) refusal = no_such_gpu(address);
-                g_autoptr(GPtrArray) nobody = g_ptr_array_new();
-
-                done(userdata, nobody, refusal);
-                return;
-        }
-        call = g_new(HoldersCall, 1);
-        *call = (HoldersCall){ .done = done, .userdata = userdata };
-        g_array_append_val(cards, address);
-        manager->host.ops->survey(manager->host.self, &question, holders_surveyed, call);
 }
 
 /* --- machines --- */

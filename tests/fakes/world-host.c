@@ -264,6 +264,7 @@ static void world_survey(void *self, const SurveyQuestion *question, SurveyDone 
         survey->answer->holders = g_ptr_array_new_with_free_func((GDestroyNotify)holder_free);
         survey->answer->images = g_ptr_array_new_with_free_func((GDestroyNotify)image_answer_free);
         survey->answer->serials = g_array_new(FALSE, FALSE, sizeof(FunctionSerial));
+        survey->answer->error = world->survey_error;
         if (question->serials)
                 world_add_serials(world, question->cards, survey->answer->serials);
         for (guint i = 0; question->cards && question->cards->len > 0 && i < world->holders->len;

@@ -62,6 +62,7 @@ typedef struct World {
         bool quit_at_once;   /* a started domain's QEMU ends before the answer */
         bool start_paused;   /* a started domain is paused at once */
         int fail_look;       /* looking at a device returns this */
+        int survey_error;    /* every survey ends with this, 0 or negative errno */
         int fail_ledger;     /* ledger_write returns this */
         GArray *stuck;       /* PciAddress: helpers that never end by themselves */
         GArray *refused;     /* PciAddress: the kernel refuses to bind vfio-pci */

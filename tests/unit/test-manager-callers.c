@@ -163,6 +163,7 @@ static void a_gpu_that_comes_to_rest_during_a_create_is_not_taken_unseen(void **
                 world_run(world);
                 assert_done(&bound);
                 manager_release_gpu(world->manager, at(AUDIO_CARD), caller_done, &released);
+                world_step(world); /* nobody has it open */
                 for (unsigned i = 0; i < steps; i++)
                         world_step(world);
                 moves = gpu->view.pending != GPU_PENDING_NONE;
