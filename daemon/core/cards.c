@@ -186,7 +186,6 @@ void manager_settle(Manager *manager) {
                 return;
         for (guint i = 0; i < manager->gpus->len; i++)
                 gpu_settle(manager, g_ptr_array_index(manager->gpus, i), false);
-        manager_keep_gpus(manager);
 }
 
 /* --- what the host tells --- */
@@ -228,13 +227,13 @@ Refusal *handover_refusal(PciAddress address, int r) {
                            "The handover of GPU %s could not be begun.", shown);
 }
 
-/* Answers the Bind or Release that waits for this card. A Bind that failed is undone first. */
-static void card_answer_call(Manager *manager, Gpu *gpu, bool was_binding, HandoverOutcome outcome,
-                             const char *message) {
+/* The Bind or Release that waits for this card is over. A Bind that failed is undone first. */
+static void card_end_call(Manager *manager, Gpu *gpu, bool was_binding, HandoverOutcome outcome,
+                          const char *message) {
         for (guint i = 0; i < manager->gpu_calls->len; i++) {
                 Call *call = g_ptr_array_index(manager->gpu_calls, i);
 
-                if (!pci_address_equal(call->gpu, gpu->address))
+                if (call->over || !pci_address_equal(call->gpu, gpu->address))
                         continue;
                 if (outcome != HANDOVER_DONE && !call->failure)
                         call->failure = card_refusal(gpu->address, outcome, message);
@@ -245,9 +244,7 @@ static void card_answer_call(Manager *manager, Gpu *gpu, bool was_binding, Hando
                         if (gpu->view.pending == GPU_PENDING_RELEASING)
                                 return;
                 }
-                call = g_ptr_array_steal_index(manager->gpu_calls, i);
-                call->done(call->userdata, call->failure);
-                call_free(call);
+                call->over = true;
                 return;
         }
 }
@@ -290,6 +287,7 @@ bool gpu_is_moving(const Gpu *gpu) {
 static void card_moved(void *userdata, PciAddress card, HandoverOutcome outcome,
                        const char *message) {
         Manager *manager = userdata;
+        TURN(manager);
         Gpu *gpu = manager_find_gpu(manager, card);
         g_autoptr(DeviceFacts) facts = NULL;
         g_autoptr(GArray) drifts = NULL;
@@ -325,52 +323,52 @@ static void card_moved(void *userdata, PciAddress card, HandoverOutcome outcome,
         if (drifts)
                 gpu_tell_drifts(manager, gpu, drifts);
 
-        card_answer_call(manager, gpu, was_binding, outcome, message);
+        card_end_call(manager, gpu, was_binding, outcome, message);
         if (gpu->awaited_by)
                 launch_card_ended(gpu->awaited_by, gpu, outcome, message);
-        gpu = manager_find_gpu(manager, card);
         /* A stuck helper that is gone at last, done or killed, takes the cause of the fault with
          * it: the card goes where its record says, and only what goes wrong on that way is a fault
          * again. */
-        if (gpu)
-                gpu_settle(manager, gpu, was_stuck && outcome != HANDOVER_OVERDUE);
-        manager_keep_gpus(manager);
-        manager_continue_deletes(manager);
+        gpu_settle(manager, gpu, was_stuck && outcome != HANDOVER_OVERDUE);
+}
+
+/* The Bind or Release that waits for the card is over. */
+static void card_gone_end_call(Manager *manager, PciAddress card) {
+        char shown[PCI_ADDRESS_BUFFER];
+
+        pci_address_print(card, shown);
+        for (guint i = 0; i < manager->gpu_calls->len; i++) {
+                Call *call = g_ptr_array_index(manager->gpu_calls, i);
+
+                if (call->over || !pci_address_equal(call->gpu, card))
+                        continue;
+                call->over = true;
+                if (!call->failure)
+                        call->failure = refusal_new(REFUSAL_NO_SUCH_GPU, shown,
+                                                    "See whether the card is seated and powered.",
+                                                    "GPU %s has gone from the bus.", shown);
+        }
 }
 
 void manager_drop_gpu(Manager *manager, Gpu *gpu) {
-        PciAddress address = gpu->address;
         Launch *launch = gpu->launch ?: gpu->awaited_by;
-        bool was_awaited = gpu->awaited_by != NULL;
         Machine *bereft = manager_take_from_domain(manager, gpu);
-        char shown[PCI_ADDRESS_BUFFER];
+        guint index;
 
         /* A card that comes back is a new one, on whatever driver the kernel gives it. */
         gpu_forget_record(manager, gpu);
         if (manager->observer.gpu_removed)
                 manager->observer.gpu_removed(manager->observer_data, gpu);
-        g_ptr_array_remove(manager->gpus, gpu);
+        g_ptr_array_find(manager->gpus, gpu, &index);
+        g_ptr_array_add(manager->lost, g_ptr_array_steal_index(manager->gpus, index));
         manager_refresh_present(manager);
         if (bereft)
-                machine_lose_gpu(manager, bereft, address);
-        pci_address_print(address, shown);
-        for (guint i = 0; i < manager->gpu_calls->len; i++) {
-                Call *call = g_ptr_array_index(manager->gpu_calls, i);
-
-                if (!pci_address_equal(call->gpu, address))
-                        continue;
-                call = g_ptr_array_steal_index(manager->gpu_calls, i--);
-                call->failure =
-                        call->failure
-                                ?: refusal_new(REFUSAL_NO_SUCH_GPU, shown,
-                                               "See whether the card is seated and powered.",
-                                               "GPU %s has gone from the bus.", shown);
-                call->done(call->userdata, call->failure);
-                call_free(call);
-        }
+                machine_lose_gpu(manager, bereft, gpu->address);
+        card_gone_end_call(manager, gpu->address);
         if (launch)
-                launch_card_gone(launch, address, was_awaited);
-        manager_continue_deletes(manager);
+                launch_card_gone(launch, gpu->address, gpu->awaited_by != NULL);
+        gpu->launch = NULL;
+        gpu->awaited_by = NULL;
 }
 
 /* The drivers of all its functions, to be compared. */
@@ -386,6 +384,7 @@ static char *gpu_drivers(const Gpu *gpu) {
 
 static void device_changed(void *userdata, PciAddress address) {
         Manager *manager = userdata;
+        TURN(manager);
         Gpu *gpu = manager_find_gpu(manager, address);
         g_autofree char *drivers = gpu ? gpu_drivers(gpu) : NULL;
         g_autofree char *drivers_now = NULL;
@@ -397,16 +396,16 @@ static void device_changed(void *userdata, PciAddress address) {
         drivers_now = gpu_drivers(gpu);
         driver_changed = drivers && !g_str_equal(drivers, drivers_now);
         /* What the kernel had refused somebody has done: perhaps the cause is gone. */
-        if (manager_has_looked(manager))
-                gpu_settle(manager, gpu,
-                           driver_changed && gpu->view.fault == GPU_FAULT_HANDOVER_FAILED);
-        manager_keep_gpus(manager);
+        if (driver_changed && gpu->view.fault == GPU_FAULT_HANDOVER_FAILED &&
+            manager_has_looked(manager))
+                gpu_settle(manager, gpu, true);
         if (driver_changed)
                 manager->host.ops->read_link(manager->host.self, address);
 }
 
 static void device_removed(void *userdata, PciAddress address) {
         Manager *manager = userdata;
+        TURN(manager);
         Gpu *gpu = manager_find_gpu(manager, address);
 
         if (gpu)
@@ -443,6 +442,7 @@ static void manager_undo_half_binds(Manager *manager) {
 
 static void devices_listed(void *userdata, const GArray *addresses) {
         Manager *manager = userdata;
+        TURN(manager);
 
         for (guint i = manager->gpus->len; i-- > 0;) {
                 Gpu *gpu = g_ptr_array_index(manager->gpus, i);
@@ -459,8 +459,6 @@ static void devices_listed(void *userdata, const GArray *addresses) {
         if (!manager->begun)
                 manager_undo_half_binds(manager);
         manager->begun = true;
-        manager_settle(manager);
-        manager_autostart(manager);
 }
 
 static void link_read(void *userdata, PciAddress address, const LinkFacts *link) {

@@ -29,6 +29,8 @@ static void attach_end(Attach *attach, const Refusal *refusal) {
 }
 
 static void attach_done(void *userdata, const Refusal *refusal) {
+        TURN(((Attach *)userdata)->manager);
+
         attach_end(userdata, refusal);
 }
 
@@ -100,12 +102,14 @@ static void attach_go(Attach *attach, const SurveyAnswer *answer) {
 
 static void attach_surveyed(void *userdata, SurveyAnswer *answer) {
         g_autoptr(SurveyAnswer) owned = answer;
+        TURN(((Attach *)userdata)->manager);
 
         attach_go(userdata, owned);
 }
 
 void manager_attach_device(Manager *manager, const char *name, DeviceRequest *device,
                            ManagerAttached done, void *userdata) {
+        TURN(manager);
         Attach *attach = g_new0(Attach, 1);
 
         *attach = (Attach){ manager, g_strdup(name), device, done, userdata };
@@ -195,7 +199,22 @@ static void autostart_ended(void *userdata, const Refusal *refusal) {
         g_free(autostart);
 }
 
+/* The names of the machines to start; a start may end at once, and take its machine along. */
+static char **manager_autostart_names(Manager *manager) {
+        g_autoptr(GStrvBuilder) names = g_strv_builder_new();
+
+        for (guint i = 0; i < manager->machines->len; i++) {
+                const Machine *machine = g_ptr_array_index(manager->machines, i);
+
+                if (machine->autostart && !machine_state_is_up(machine->state))
+                        g_strv_builder_add(names, machine->name);
+        }
+        return g_strv_builder_end(names);
+}
+
 void manager_autostart(Manager *manager) {
+        g_auto(GStrv) names = NULL;
+
         /* A card that is on its way to being kept could not be a machine's now. */
         if (manager->autostarted || !manager->begun || !manager->domains_known ||
             manager->keeps->len > 0)
@@ -204,14 +223,11 @@ void manager_autostart(Manager *manager) {
         /* A daemon that is only restarted starts nothing that its administrator has stopped. */
         if (!manager->host.ops->first_since_boot(manager->host.self))
                 return;
-        for (guint i = 0; i < manager->machines->len; i++) {
-                const Machine *machine = g_ptr_array_index(manager->machines, i);
-                Autostart *autostart;
+        names = manager_autostart_names(manager);
+        for (guint i = 0; names[i]; i++) {
+                Autostart *autostart = g_new(Autostart, 1);
 
-                if (!machine->autostart || machine_state_is_up(machine->state))
-                        continue;
-                autostart = g_new(Autostart, 1);
-                *autostart = (Autostart){ manager, g_strdup(machine->name) };
-                manager_start_machine(manager, machine->name, autostart_ended, autostart);
+                *autostart = (Autostart){ manager, g_strdup(names[i]) };
+                manager_start_machine(manager, names[i], autostart_ended, autostart);
         }
 }

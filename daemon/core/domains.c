@@ -247,6 +247,7 @@ static void manager_follow_domain(Manager *manager, Domain *domain);
 static void domain_undefined(void *userdata, const Refusal *refusal) {
         Call *call = userdata;
         Manager *manager = call->manager;
+        TURN(manager);
         Domain *domain = manager_find_domain(manager, call->uuid);
 
         g_ptr_array_remove_fast(manager->undefines, call);
@@ -331,12 +332,6 @@ static void manager_forget_domain(Manager *manager, Domain *domain) {
                 machine_refresh(manager, machine);
 }
 
-static void manager_follow_through(Manager *manager) {
-        manager_refresh_holders(manager);
-        manager_settle(manager);
-        manager_continue_deletes(manager);
-}
-
 static void domain_is_over(Manager *manager, Domain *domain) {
         if (domain->facts->active)
                 domain->facts->off_reason = DOMAIN_OFF_CRASHED;
@@ -347,6 +342,7 @@ static void domain_is_over(Manager *manager, Domain *domain) {
 static void domain_died(void *userdata) {
         Domain *domain = userdata;
         Manager *manager = domain->manager;
+        TURN(manager);
 
         domain->watch = 0;
         domain->process_lives = false;
@@ -360,7 +356,7 @@ static void domain_died(void *userdata) {
                 manager_forget_domain(manager, domain);
         else
                 domain_is_over(manager, domain);
-        manager_follow_through(manager);
+        manager->owners_due = true;
 }
 
 static void domain_watch(Manager *manager, Domain *domain) {
@@ -442,18 +438,20 @@ static void manager_lose_domain(Manager *manager, Domain *domain) {
 
 static void domain_seen(void *userdata, DomainFacts *facts) {
         Manager *manager = userdata;
+        TURN(manager);
 
         manager_take_domain(manager, facts);
-        manager_follow_through(manager);
+        manager->owners_due = true;
 }
 
 static void domain_gone(void *userdata, const char *uuid) {
         Manager *manager = userdata;
+        TURN(manager);
         Domain *domain = manager_find_domain(manager, uuid);
 
         if (domain)
                 manager_lose_domain(manager, domain);
-        manager_follow_through(manager);
+        manager->owners_due = true;
 }
 
 static bool is_among(const GPtrArray *domains, const char *uuid) {
@@ -479,6 +477,7 @@ static void manager_forget_starts(Manager *manager) {
 
 static void domains_listed(void *userdata, GPtrArray *domains) {
         Manager *manager = userdata;
+        TURN(manager);
         g_autoptr(GList) known = g_hash_table_get_values(manager->domains);
 
         manager->domains_known = true;
@@ -493,12 +492,12 @@ static void domains_listed(void *userdata, GPtrArray *domains) {
                 manager_take_domain(manager, g_ptr_array_index(domains, i));
         for (guint i = manager->machines->len; i-- > 0;)
                 machine_refresh(manager, g_ptr_array_index(manager->machines, i));
-        manager_follow_through(manager);
-        manager_autostart(manager);
+        manager->owners_due = true;
 }
 
 static void connection_changed(void *userdata) {
         Manager *manager = userdata;
+        TURN(manager);
 
         manager->domains_known = false;
         if (manager->observer.service_changed)
@@ -508,6 +507,7 @@ static void connection_changed(void *userdata) {
 /* That its process is dead is enough to say so. */
 static void unreachable(void *userdata) {
         Manager *manager = userdata;
+        TURN(manager);
         g_autoptr(GList) known = g_hash_table_get_values(manager->domains);
 
         for (GList *l = known; l; l = l->next) {
@@ -518,7 +518,7 @@ static void unreachable(void *userdata) {
                 domain->unreaped = true;
                 domain_is_over(manager, domain);
         }
-        manager_follow_through(manager);
+        manager->owners_due = true;
 }
 
 const HypervisorEvents *manager_hypervisor_events(void) {

@@ -10,6 +10,7 @@ typedef struct HoldersCall {
 
 static void holders_surveyed(void *userdata, SurveyAnswer *answer) {
         HoldersCall *call = userdata;
+        TURN(call->manager);
         g_autoptr(SurveyAnswer) owned G_GNUC_UNUSED = answer;
         g_autoptr(Refusal) refusal = NULL;
 

@@ -82,6 +82,7 @@ void intake_look_at_card(Manager *manager, PciAddress address, CheckCard *ret,
 }
 
 Refusal *manager_why_no_gpu(Manager *manager, PciAddress address) {
+        TURN(manager);
         g_autoptr(GPtrArray) findings = findings_new();
         g_autoptr(GPtrArray) keep =
                 g_ptr_array_new_with_free_func((GDestroyNotify)device_facts_free);
@@ -250,8 +251,7 @@ static void intake_judge(Intake *intake) {
 
         manager->host.ops->facts(manager->host.self, &facts.host);
         manager->hypervisor.ops->facts(manager->hypervisor.self, &facts.hypervisor);
-        /* All looks come first: one may drop a GPU, and end a launch whose name another card's
-         * facts would have lent. */
+        /* All looks come first: what one loses another card's facts must not say. */
         for (guint i = 0; i < intake->gpus->len; i++)
                 manager_look_at_gpu(manager, g_array_index(intake->gpus, PciAddress, i));
         for (guint i = 0; i < intake->gpus->len; i++) {
@@ -295,6 +295,7 @@ static void intake_finish(Intake *intake) {
 
 static void intake_surveyed(void *userdata, SurveyAnswer *answer) {
         Intake *intake = userdata;
+        TURN(intake->manager);
 
         intake->survey = answer;
         intake_finish(intake);

@@ -16,7 +16,6 @@ static void keep_ended(void *userdata, const Refusal *refusal) {
         if (refusal && manager->observer.keep_failed)
                 manager->observer.keep_failed(manager->observer_data, keep->gpu, refusal);
         g_ptr_array_remove(manager->keeps, keep);
-        manager_autostart(manager);
 }
 
 /* Whether nothing else is to be done with it first. */
@@ -26,18 +25,28 @@ static bool gpu_is_at_rest(const Gpu *gpu) {
                !(gpu->record && gpu->record->return_to_host);
 }
 
-void manager_keep_gpus(Manager *manager) {
-        /* Until libvirt has told, any card could be a running machine's. */
-        if (!manager->begun || !manager->domains_known)
-                return;
+static Gpu *manager_next_to_keep(Manager *manager) {
         for (guint i = 0; i < manager->gpus->len; i++) {
                 Gpu *gpu = g_ptr_array_index(manager->gpus, i);
-                Keep *keep;
 
                 if (!gpu->facts->kept)
                         gpu->kept = false;
-                if (!gpu->facts->kept || gpu->kept || !gpu_is_at_rest(gpu))
-                        continue;
+                if (gpu->facts->kept && !gpu->kept && gpu_is_at_rest(gpu))
+                        return gpu;
+        }
+        return NULL;
+}
+
+void manager_keep_gpus(Manager *manager) {
+        Gpu *gpu;
+
+        /* Until libvirt has told, any card could be a running machine's. */
+        if (!manager->begun || !manager->domains_known)
+                return;
+        /* A Bind looks at the card, and may lose it. */
+        while ((gpu = manager_next_to_keep(manager))) {
+                Keep *keep;
+
                 gpu->kept = true;
                 if (gpu_wholly_on_vfio(gpu))
                         continue;

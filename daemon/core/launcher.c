@@ -16,6 +16,7 @@ void launch_free(Launch *launch) {
 }
 
 static void launch_advance(Launch *launch, bool went_well) {
+        launch->awaits_cards = false;
         launch->step = launch_next(launch->kind, launch->step, went_well);
         launch_run(launch);
 }
@@ -39,6 +40,7 @@ static Gpu *launch_gpu(Launch *launch, guint i) {
 
 static void launch_defined(void *userdata, const Refusal *refusal) {
         Launch *launch = userdata;
+        TURN(launch->manager);
 
         if (refusal)
                 launch_fail(launch, refusal_copy(refusal));
@@ -111,20 +113,22 @@ static void launch_bind(Launch *launch) {
                 gpu->awaited_by = launch;
                 launch->waiting++;
         }
-        if (launch->waiting == 0)
-                launch_advance(launch, !launch->failure);
+        launch->awaits_cards = true;
 }
 
-static void launch_awaits_one_less(Launch *launch) {
-        if (--launch->waiting == 0)
-                launch_advance(launch, !launch->failure);
+bool launch_is_ready(const Launch *launch) {
+        return launch->awaits_cards && launch->waiting == 0;
+}
+
+void launch_go_on(Launch *launch) {
+        launch_advance(launch, !launch->failure);
 }
 
 void launch_card_ended(Launch *launch, Gpu *gpu, HandoverOutcome outcome, const char *message) {
         gpu->awaited_by = NULL;
         if (outcome != HANDOVER_DONE && launch->step == LAUNCH_BIND)
                 launch_fail(launch, card_refusal(gpu->address, outcome, message));
-        launch_awaits_one_less(launch);
+        launch->waiting--;
 }
 
 void launch_card_gone(Launch *launch, PciAddress address, bool was_awaited) {
@@ -135,7 +139,7 @@ void launch_card_gone(Launch *launch, PciAddress address, bool was_awaited) {
                                         "See whether the card is seated and powered.",
                                         "GPU %s has gone from the bus.", shown));
         if (was_awaited)
-                launch_awaits_one_less(launch);
+                launch->waiting--;
 }
 
 /* --- start --- */
@@ -146,6 +150,7 @@ static bool is_unavailable(const Refusal *refusal) {
 
 static void launch_started(void *userdata, const Refusal *refusal) {
         Launch *launch = userdata;
+        TURN(launch->manager);
         Domain *domain = manager_find_domain(launch->manager, launch->uuid);
 
         /* One that went before it answered may start it all the same. */
@@ -204,6 +209,7 @@ static void launch_start(Launch *launch) {
 
 static void launch_undone_one(void *userdata, const Refusal *refusal) {
         Launch *launch = userdata;
+        TURN(launch->manager);
 
         if (refusal)
                 launch->left_over = true;
@@ -234,8 +240,7 @@ static void launch_undo_bind(Launch *launch) {
                         launch->waiting++;
                 }
         }
-        if (launch->waiting == 0)
-                launch_advance(launch, true);
+        launch->awaits_cards = true;
 }
 
 /* --- the end --- */
@@ -305,8 +310,6 @@ static void launch_end(Launch *launch) {
         launch_answer(launch);
         launch->ended(launch->userdata);
         launch_free(launch);
-        /* The machine may have ended meanwhile: then its cards are to go back at once. */
-        manager_settle(manager);
 }
 
 static void launch_run(Launch *launch) {

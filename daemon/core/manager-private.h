@@ -1,7 +1,8 @@
 /* The manager's inside, shared by the files that together are the manager: manager.c (callers),
  * gpus.c (GPUs), cards.c (moving them), drift.c (when somebody else does), keep.c (keeping some for
  * machines), holders.c (who has them open), domains.c (machines), tenancy.c (who has which card),
- * launcher.c (launches), intake.c (what a check needs). Nobody else includes this. */
+ * launcher.c (launches), intake.c (what a check needs), turn.c (what follows). Nobody else includes
+ * this. */
 #pragma once
 
 #include "core/check.h"
@@ -33,11 +34,12 @@ typedef struct Launch {
         SurveyAnswer *survey; /* of a Create: the resolved paths */
         char name[65];
         char uuid[37];
-        GArray *gpus;     /* PciAddress: a GPU may vanish under a launch */
-        unsigned waiting; /* cards whose helper is awaited in this step */
-        Refusal *failure; /* the first thing that went wrong */
-        bool left_over;   /* libvirt went before it could undo a step */
-        ManagerDone done; /* NULL once answered */
+        GArray *gpus;      /* PciAddress: a GPU may vanish under a launch */
+        unsigned waiting;  /* cards whose helper is awaited in this step */
+        bool awaits_cards; /* it goes on when none is */
+        Refusal *failure;  /* the first thing that went wrong */
+        bool left_over;    /* libvirt went before it could undo a step */
+        ManagerDone done;  /* NULL once answered */
         void (*ended)(void *userdata);
         void *userdata;
 } Launch;
@@ -49,6 +51,7 @@ typedef struct Call {
         uint64_t instance; /* Release: the card that was at the address when it was asked for */
         char uuid[37];
         Refusal *failure; /* told when everything is undone; NULL = none */
+        bool over;        /* Bind, Release: to be answered at the end of the turn */
         bool plug_pulled; /* Delete: no QEMU is wanted any more */
         bool forgetting;  /* Delete: libvirt was asked to undefine it */
         ManagerDone done;
@@ -62,6 +65,8 @@ struct Manager {
         void *observer_data;
 
         GPtrArray *gpus;          /* Gpu, owned, by address */
+        GPtrArray *lost;          /* Gpu, owned: not there any more; somebody may hold one of them
+                                   * until the turn ends */
         GPtrArray *machines;      /* Machine, owned, by name */
         GHashTable *domains;      /* uuid -> Domain, owned */
         GPtrArray *launches;      /* Launch, owned */
@@ -81,14 +86,30 @@ struct Manager {
         GPtrArray *keeps;         /* Keep, owned: kept cards on their way to vfio-pci */
         bool autostarted;         /* what is to start with the host has been seen to */
         bool domains_known;       /* libvirt has listed its domains since it was connected */
+        unsigned turns;           /* entries that are under way, one within the other */
+        bool owners_due;          /* domains have changed: who has which GPU is to be looked at */
 };
+
+/* --- turn.c --- */
+
+/* From an event, a completion or a call until it returns; what follows is done at the end of the
+ * outermost one. Every function that host, hypervisor or a caller may call, and that changes
+ * something or looks at a device, declares one with TURN() before anything else. */
+typedef Manager Turn;
+
+Turn *turn_begin(Manager *manager);
+void turn_end(Turn *turn);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Turn, turn_end)
+
+#define TURN(manager) g_autoptr(Turn) turn G_GNUC_UNUSED = turn_begin(manager)
 
 /* --- gpus.c --- */
 
 Gpu *manager_find_gpu(Manager *manager, PciAddress address);
 
-/* Looks at the device again, makes or drops its GPU as needed, tells what changed, and starts what
- * is left to do. Returns the GPU or NULL. */
+/* Looks at the device again, makes or drops its GPU as needed, and tells what changed. Returns the
+ * GPU or NULL. A GPU that is dropped is freed at the end of the turn, and who waits for it is told
+ * then. */
 Gpu *manager_look_at_gpu(Manager *manager, PciAddress address);
 
 /* The same for what is known of who has the GPUs, without looking at any device. */
@@ -159,7 +180,8 @@ int gpu_want_on_host(Manager *manager, Gpu *gpu, bool any_host_driver);
 
 void call_free(Call *call);
 
-/* Forgets a GPU whose device is gone, and whoever waited for it is told. */
+/* Forgets a GPU whose device is gone. Whoever waits for it is told at the end of the turn, when it
+ * is freed. */
 void manager_drop_gpu(Manager *manager, Gpu *gpu);
 
 /* Whether the card waits for its way back from machine @uuid. */
@@ -280,11 +302,18 @@ Refusal *card_refusal(PciAddress address, HandoverOutcome outcome, const char *m
 /* The same where no helper could be started, with @r a negative errno. */
 Refusal *handover_refusal(PciAddress address, int r);
 
-/* A helper at one of the launch's cards has ended, or is overdue. */
+/* A helper at one of the launch's cards has ended, or is overdue. The launch goes on at the end of
+ * the turn. */
 void launch_card_ended(Launch *launch, Gpu *gpu, HandoverOutcome outcome, const char *message);
 
-/* A card of the launch is gone from the bus; @was_awaited: the launch waited for its helper. */
+/* A card of the launch is gone from the bus; @was_awaited: the launch waited for its helper. As
+ * above. */
 void launch_card_gone(Launch *launch, PciAddress address, bool was_awaited);
+
+/* Whether every card that it waited for has come or gone; then it is to go on, which may free it.
+ */
+bool launch_is_ready(const Launch *launch);
+void launch_go_on(Launch *launch);
 
 /* --- intake.c --- */
 

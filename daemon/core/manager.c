@@ -10,6 +10,7 @@ Manager *manager_new(Host host, Hypervisor hypervisor) {
         manager->host = host;
         manager->hypervisor = hypervisor;
         manager->gpus = g_ptr_array_new_with_free_func((GDestroyNotify)gpu_free);
+        manager->lost = g_ptr_array_new_with_free_func((GDestroyNotify)gpu_free);
         manager->machines = g_ptr_array_new_with_free_func((GDestroyNotify)machine_free);
         manager->domains =
                 g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)domain_free);
@@ -41,6 +42,7 @@ void manager_free(Manager *manager) {
         g_ptr_array_unref(manager->attaches);
         g_ptr_array_unref(manager->machines);
         g_ptr_array_unref(manager->gpus);
+        g_ptr_array_unref(manager->lost);
         g_ptr_array_unref(manager->keeps);
         g_ptr_array_unref(manager->orphans);
         g_ptr_array_unref(manager->undefines);
@@ -108,6 +110,7 @@ static void check_judged(Intake *intake, GPtrArray *findings) {
 
 void manager_check(Manager *manager, Request *request, GPtrArray *findings, ManagerChecked done,
                    void *userdata) {
+        TURN(manager);
         Intake *intake = intake_new(manager, request, NULL, request->gpus, findings, check_judged);
 
         intake->checked = done;
@@ -130,6 +133,7 @@ static void create_judged(Intake *intake, GPtrArray *findings) {
 
 void manager_create_to_the_end(Manager *manager, Request *request, ManagerDone done,
                                void (*ended)(void *userdata), void *userdata) {
+        TURN(manager);
         Intake *intake = intake_new(manager, request, NULL, request->gpus, NULL, create_judged);
 
         intake->done = done;
@@ -222,6 +226,7 @@ static void bind_judged(Intake *intake, GPtrArray *findings) {
 }
 
 void manager_bind_gpu(Manager *manager, PciAddress address, ManagerDone done, void *userdata) {
+        TURN(manager);
         g_autoptr(GArray) gpus = g_array_new(FALSE, FALSE, sizeof(PciAddress));
         Intake *intake;
 
@@ -264,13 +269,9 @@ static void manager_await_return(Manager *manager, Gpu *gpu, ManagerDone done, v
 
         call->gpu = gpu->address;
         gpu_settle(manager, gpu, true);
-        if (gpu->view.pending == GPU_PENDING_RELEASING)
-                return;
-        g_ptr_array_steal_index(manager->gpu_calls, manager->gpu_calls->len - 1);
-        if (gpu->view.fault != GPU_FAULT_NONE)
+        call->over = gpu->view.pending != GPU_PENDING_RELEASING;
+        if (call->over && gpu->view.fault != GPU_FAULT_NONE)
                 call->failure = gpu_refusal(gpu, GPU_REFUSED_FAULTED);
-        done(userdata, call->failure);
-        call_free(call);
 }
 
 static void manager_release_asked(Manager *manager, Gpu *gpu, ManagerDone done, void *userdata) {
@@ -320,6 +321,7 @@ static void release_surveyed(void *userdata, const GPtrArray *holders, const Ref
 }
 
 void manager_release_gpu(Manager *manager, PciAddress address, ManagerDone done, void *userdata) {
+        TURN(manager);
         Gpu *gpu = gpu_to_release(manager, address, done, userdata);
         Call *call;
 
@@ -336,6 +338,7 @@ void manager_release_gpu(Manager *manager, PciAddress address, ManagerDone done,
 }
 
 void manager_recover_gpu(Manager *manager, PciAddress address, ManagerDone done, void *userdata) {
+        TURN(manager);
         Gpu *gpu = manager_look_at_gpu(manager, address);
 
         if (!gpu) {
@@ -418,6 +421,7 @@ static void start_judged(Intake *intake, GPtrArray *findings) {
 }
 
 void manager_start_machine(Manager *manager, const char *name, ManagerDone done, void *userdata) {
+        TURN(manager);
         Machine *machine = machine_to_ask(manager, name, MACHINE_ASK_START, done, userdata);
         Intake *intake;
 
@@ -439,8 +443,9 @@ static void machine_stop_failed(Manager *manager, Machine *machine, const Refusa
 /* libvirt has answered: the caller is told, and a machine that could not be stopped runs on. */
 static void machine_call_ended(void *userdata, const Refusal *refusal) {
         Call *call = userdata;
-        Machine *machine = manager_find_machine(call->manager, call->uuid);
         Manager *manager = call->manager;
+        TURN(manager);
+        Machine *machine = manager_find_machine(manager, call->uuid);
         guint index;
 
         if (refusal && machine)
@@ -453,6 +458,7 @@ static void machine_call_ended(void *userdata, const Refusal *refusal) {
 
 static void machine_act(Manager *manager, const char *name, MachineEvent event, HypervisorVerb verb,
                         const char *reason, ManagerDone done, void *userdata) {
+        TURN(manager);
         Machine *machine = machine_to_ask(manager, name, event, done, userdata);
         Call *call;
 
@@ -506,6 +512,7 @@ static void delete_end(Call *call, const Refusal *refusal) {
 
 static void delete_forgotten(void *userdata, const Refusal *refusal) {
         Call *call = userdata;
+        TURN(call->manager);
 
         delete_end(call, refusal ?: call->failure);
 }
@@ -554,6 +561,7 @@ void manager_continue_deletes(Manager *manager) {
 static void delete_powered_off(void *userdata, const Refusal *refusal) {
         Call *call = userdata;
         Manager *manager = call->manager;
+        TURN(manager);
         Machine *machine = manager_find_machine(manager, call->uuid);
 
         if (refusal) {
@@ -563,10 +571,10 @@ static void delete_powered_off(void *userdata, const Refusal *refusal) {
                 return;
         }
         call->plug_pulled = true;
-        manager_continue_deletes(manager);
 }
 
 void manager_delete_machine(Manager *manager, const char *name, ManagerDone done, void *userdata) {
+        TURN(manager);
         Machine *machine = machine_to_ask(manager, name, MACHINE_ASK_DELETE, done, userdata);
         Call *call;
 

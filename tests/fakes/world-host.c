@@ -154,7 +154,7 @@ void world_rebind(World *world, const char *address, const char *driver) {
         world_check(world);
 }
 
-void world_remove(World *world, const char *address) {
+void world_take_away(World *world, const char *address) {
         PciAddress gone = world_address(address);
 
         for (guint i = 0; i < world->domains->len; i++) {
@@ -164,7 +164,11 @@ void world_remove(World *world, const char *address) {
                         g_array_append_val(domain->lost, gone);
         }
         g_ptr_array_remove(world->functions, world_function_at(world, gone));
-        world->host_events->device_removed(world->manager, gone);
+}
+
+void world_remove(World *world, const char *address) {
+        world_take_away(world, address);
+        world->host_events->device_removed(world->manager, world_address(address));
 }
 
 /* --- the ledger --- */

@@ -92,6 +92,8 @@ WorldFunction *world_function(World *world, const char *address);
 const char *world_driver(World *world, const char *address);
 /* It goes from the bus, from under a QEMU too; libvirt lists it on until world_unlist(). */
 void world_remove(World *world, const char *address);
+/* The same, and nobody is told. */
+void world_take_away(World *world, const char *address);
 /* QEMU has told libvirt that it has let go of the device; world_look_again() tells the daemon. */
 void world_unlist(WorldDomain *domain, const char *address);
 /* Somebody else gives the function another driver, "" = none, as driverctl or virsh do: an override
