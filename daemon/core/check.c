@@ -250,8 +250,9 @@ static void check_image(const ImageAnswer *image, GPtrArray *findings) {
                         image->verdict == IMAGE_NOT_FOUND ? REFUSAL_IMAGE_NOT_FOUND
                                                           : REFUSAL_IMAGE_NOT_ALLOWED,
                         image->path,
-                        "Put the file into one of the service's ImageDirectories and name it "
-                        "there.",
+                        image->remedy
+                                ?: "Put the file into one of the service's ImageDirectories and "
+                                   "name it there.",
                         "Image %s %s.", image->path, image->why);
 }
 

@@ -155,6 +155,7 @@ void image_answer_free(ImageAnswer *answer) {
         g_free(answer->resolved);
         g_clear_pointer(&answer->identities, g_array_unref);
         g_free(answer->why);
+        g_free(answer->remedy);
         g_free(answer);
 }
 

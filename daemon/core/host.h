@@ -194,7 +194,9 @@ typedef struct ImageAnswer {
         bool block;     /* that is a block device; else a regular file */
         GArray *identities; /* FileIdentity: of what it leads to, and then of all that this is made
                              * of; empty unless the verdict is ok */
-        char *why; /* a clause that continues "The image … ", NULL when the verdict is ok */
+        bool read_only; /* its file system or device takes no writes, or the file is immutable */
+        char *why;      /* a clause that continues "The image … ", NULL when the verdict is ok */
+        char *remedy;   /* a sentence that says what would help; NULL = nothing in particular */
 } ImageAnswer;
 
 void image_answer_free(ImageAnswer *answer);
@@ -221,8 +223,13 @@ typedef struct SurveyQuestion {
         bool serials;      /* the serial numbers of the cards' functions too */
         GPtrArray *images; /* char *path, absolute or relative to an image directory; as above */
         GArray *qcow2;     /* bool, parallel to @images: to be opened as qcow2 */
+        uid_t qemu_uid;    /* whose QEMU's processes are, who must reach the images; 0 = root's, or
+                            * not known: then nothing is foreseen */
+        bool apparmor;     /* QEMU is confined by AppArmor, whose rules names must fit into */
         GPtrArray *files;  /* char *path: of other domains' disks, which are only to be known again;
                             * NULL or empty for none */
+        GArray *files_qcow2; /* bool, parallel to @files: QEMU opens it as qcow2, and with it what
+                              * its header names; NULL = none */
 } SurveyQuestion;
 
 typedef struct SurveyAnswer {

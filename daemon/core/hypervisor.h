@@ -104,6 +104,8 @@ typedef struct HypervisorFacts {
         bool kvm;                    /* domains may be of type kvm */
         bool uefi;                   /* there is UEFI firmware for them */
         const char *const *networks; /* the active libvirt networks, NULL-terminated; never NULL */
+        uid_t qemu_uid;              /* whose QEMU's processes are; 0 = root's, or not known */
+        bool apparmor;               /* they are confined by AppArmor */
 } HypervisorFacts;
 
 typedef struct HypervisorEvents {

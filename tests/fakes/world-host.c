@@ -235,9 +235,10 @@ static ImageAnswer *world_image(World *world, const char *path) {
         answer->verdict = g_hash_table_lookup_extended(world->images, path, NULL, &verdict)
                                   ? (ImageVerdict)GPOINTER_TO_INT(verdict)
                                   : IMAGE_NOT_FOUND;
-        if (answer->verdict == IMAGE_OK)
-                answer->resolved = g_strconcat("/images/", path, NULL);
-        else
+        if (answer->verdict == IMAGE_OK) {
+                answer->name = g_strconcat("/images/", path, NULL);
+                answer->resolved = g_strdup(answer->name);
+        } else
                 answer->why = g_strdup(answer->verdict == IMAGE_NOT_FOUND ? "is not there"
                                                                           : "is elsewhere");
         return answer;
