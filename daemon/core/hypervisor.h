@@ -38,6 +38,27 @@ typedef enum FirstStart {
         FIRST_START_DONE,
 } FirstStart;
 
+/* A file or device that a domain has as a disk, by the name that the domain has for it: what that
+ * leads to has to be looked up each time. Disks that have no name in a file system of this host
+ * (network disks, NVMe functions, vhost-user) are not among them. */
+typedef struct DomainFile {
+        char *path;   /* absolute; NULL = a volume of which libvirt does not tell where it is */
+        char *pool;   /* of a storage pool's volume; else NULL, as the next */
+        char *volume; /* its name there */
+        bool writes;
+        bool qcow2; /* QEMU opens it as qcow2, and so reads what its header names */
+        bool live;  /* the running domain has it; else only its definition says so */
+} DomainFile;
+
+DomainFile *domain_file_copy(const DomainFile *file);
+void domain_file_free(DomainFile *file);
+
+/* A PCI function that a domain's definition has. */
+typedef struct DefinedHostdev {
+        PciAddress address;
+        bool managed; /* libvirt is to take it from its driver and to give it back */
+} DefinedHostdev;
+
 /* One libvirt domain at the time of one look. */
 typedef struct DomainFacts {
         char uuid[37]; /* lower case */
@@ -60,9 +81,14 @@ typedef struct DomainFacts {
                            * XML and of the definition: a detach that a guest did not heed leaves
                            * its id in one of them */
         GPtrArray *nics;  /* char *: ids of the NICs; likewise */
-        GPtrArray *files; /* char *: the files that it may write, of its disks; of any domain */
-        char *console;    /* the serial console's terminal, /dev/pts/N; NULL = none, not running */
-        pid_t pid;        /* QEMU, 0 = none */
+        GPtrArray *files; /* DomainFile, of any domain; when active, of the live XML and of the
+                           * definition */
+        /* What the definition says, in Create's words, and so what the next start would have. Names
+         * of files are as they stand there. NULL unless ours. */
+        Request *definition;
+        GArray *defined_hostdevs; /* DefinedHostdev; ours only */
+        char *console; /* the serial console's terminal, /dev/pts/N; NULL = none, not running */
+        pid_t pid;     /* QEMU, 0 = none */
         int pidfd; /* of @pid, checked to be this domain's QEMU; -1 = none. Owned by the facts */
 } DomainFacts;
 

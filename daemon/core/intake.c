@@ -119,13 +119,15 @@ GPtrArray *manager_files_in_use(Manager *manager, const char *also_uuid) {
         g_hash_table_iter_init(&iter, manager->domains);
         while (g_hash_table_iter_next(&iter, NULL, (void **)&domain))
                 for (guint i = 0; i < domain->facts->files->len; i++) {
+                        const DomainFile *file = g_ptr_array_index(domain->facts->files, i);
                         FileUse *use;
 
-                        if (!domain->facts->active &&
-                            g_strcmp0(domain->facts->uuid, also_uuid) != 0)
-                                break;
+                        if (!file->path || !file->writes ||
+                            (!domain->facts->active &&
+                             g_strcmp0(domain->facts->uuid, also_uuid) != 0))
+                                continue;
                         use = g_new(FileUse, 1);
-                        use->path = g_ptr_array_index(domain->facts->files, i);
+                        use->path = file->path;
                         use->domain = domain->facts->name;
                         g_ptr_array_add(files, use);
                 }

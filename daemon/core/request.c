@@ -57,7 +57,7 @@ static void request_add_gpu(Request *request, const char *text, GPtrArray *findi
         g_array_append_val(request->gpus, address);
 }
 
-Request *request_new(const char *name, const char *const *gpus, GPtrArray *findings) {
+Request *request_new_empty(const char *name) {
         Request *request = g_new0(Request, 1);
 
         request->name = g_strndup(name, 65); /* one more than a name may have */
@@ -68,6 +68,37 @@ Request *request_new(const char *name, const char *const *gpus, GPtrArray *findi
         request->memory_mib = 2048;
         request->start = true;
         request->wait = true;
+        return request;
+}
+
+static void copy_devices(const GPtrArray *from, GPtrArray *to) {
+        for (guint i = 0; i < from->len; i++)
+                g_ptr_array_add(to, device_request_copy(g_ptr_array_index(from, i)));
+}
+
+Request *request_copy(const Request *request) {
+        Request *copy = request_new_empty(request->name);
+        Request owned = *copy;
+
+        *copy = *request;
+        copy->name = owned.name;
+        copy->gpus = owned.gpus;
+        copy->disks = owned.disks;
+        copy->nics = owned.nics;
+        g_array_append_vals(copy->gpus, request->gpus->data, request->gpus->len);
+        copy_devices(request->disks, copy->disks);
+        copy_devices(request->nics, copy->nics);
+        copy->uuid = g_strdup(request->uuid);
+        copy->image = g_strdup(request->image);
+        copy->kernel = g_strdup(request->kernel);
+        copy->initrd = g_strdup(request->initrd);
+        copy->cmdline = g_strdup(request->cmdline);
+        copy->ignition = g_strdup(request->ignition);
+        return copy;
+}
+
+Request *request_new(const char *name, const char *const *gpus, GPtrArray *findings) {
+        Request *request = request_new_empty(name);
 
         if (!machine_name_is_valid(name)) {
                 g_autofree char *shown = refusal_show(name);

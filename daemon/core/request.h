@@ -23,6 +23,7 @@ typedef enum RequestHugepages {
         HUGEPAGES_NONE,
         HUGEPAGES_2M,
         HUGEPAGES_1G,
+        HUGEPAGES_OTHER, /* of a size that Create does not offer: only in a definition */
 } RequestHugepages;
 
 typedef struct Request {
@@ -37,6 +38,7 @@ typedef struct Request {
         char *image; /* as the caller wrote it, NULL = none; likewise below */
         ImageFormat image_format;
         bool image_format_given;
+        bool image_block; /* in a definition: it is to be opened as a block device */
         char *kernel;
         char *initrd;
         char *cmdline;
@@ -53,6 +55,9 @@ typedef struct Request {
  * NULL). What is wrong with either is added to @findings; the request is usable all the same,
  * without the bad addresses. */
 Request *request_new(const char *name, const char *const *gpus, GPtrArray *findings);
+/* The same with nothing in it but @name and the defaults, for what was judged before. */
+Request *request_new_empty(const char *name);
+Request *request_copy(const Request *request);
 void request_free(Request *request);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Request, request_free)
 

@@ -248,7 +248,7 @@ Refusal *domain_get_xml(Link *link, const char *uuid, char **ret) {
 static bool is_console_of(const Hand *hand, const char *terminal) {
         g_autoptr(DomainFacts) facts = domain_facts_new();
 
-        return hand->now && domain_xml_parse(hand->now, facts) >= 0 && facts->ours &&
+        return hand->now && domain_xml_parse(hand->now, NULL, facts) >= 0 && facts->ours &&
                g_strcmp0(facts->console, terminal) == 0;
 }
 

@@ -77,28 +77,45 @@ static int state_read(virDomainPtr domain, DomainFacts *facts, bool *ret_started
         return 0;
 }
 
-static int xml_read(virDomainPtr domain, DomainFacts *facts) {
-        char *xml = virDomainGetXMLDesc(domain, 0);
-        int r = xml ? domain_xml_parse(xml, facts) : -1;
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(virStoragePool, virStoragePoolFree)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(virStorageVol, virStorageVolFree)
 
-        if (xml && r < 0)
+/* A pool that is not active, or a volume that libvirt has not met, says nothing of where it is. */
+static char *volume_path(void *userdata, const char *pool_name, const char *name) {
+        virConnectPtr connection = userdata;
+        g_autoptr(virStoragePool) pool = virStoragePoolLookupByName(connection, pool_name);
+        g_autoptr(virStorageVol) volume = pool ? virStorageVolLookupByName(pool, name) : NULL;
+        char *path = volume ? virStorageVolGetPath(volume) : NULL;
+        char *copy = g_strdup(path);
+
+        free(path);
+        return copy;
+}
+
+static int xml_parse(virDomainPtr domain, const char *xml, bool definition, DomainFacts *facts) {
+        VolumeFinder volumes = { volume_path, virDomainGetConnect(domain) };
+        int r = definition ? domain_xml_add_definition(xml, &volumes, facts)
+                           : domain_xml_parse(xml, &volumes, facts);
+
+        if (r < 0)
                 sd_journal_print(LOG_WARNING, "The XML of domain %s is none that can be read.",
                                  facts->name);
-        free(xml);
         return r;
 }
 
-/* A device that the guest let go of after all, when its detach had been refused, is still in the
- * definition. Its id is not free, and detaching it is what clears it. */
-static int definition_read(virDomainPtr domain, DomainFacts *facts) {
-        char *xml;
-        int r;
+/* What it has now, and what it will have at its next start. A device that the guest let go of after
+ * all, when its detach had been refused, is still in the definition: its id is not free, and
+ * detaching it is what clears it. */
+static int xml_read(virDomainPtr domain, DomainFacts *facts) {
+        char *now = virDomainGetXMLDesc(domain, 0);
+        char *next =
+                now && facts->active ? virDomainGetXMLDesc(domain, VIR_DOMAIN_XML_INACTIVE) : NULL;
+        int r = now && (next || !facts->active) ? xml_parse(domain, now, false, facts) : -1;
 
-        if (!facts->ours || !facts->active)
-                return 0;
-        xml = virDomainGetXMLDesc(domain, VIR_DOMAIN_XML_INACTIVE);
-        r = xml ? domain_xml_add_devices(xml, facts) : -1;
-        free(xml);
+        if (r >= 0)
+                r = xml_parse(domain, next ?: now, true, facts);
+        free(now);
+        free(next);
         return r;
 }
 
@@ -176,7 +193,7 @@ static DomainFacts *facts_read(Line *line, virDomainPtr domain) {
                 return NULL;
         facts->name = g_strdup(virDomainGetName(domain));
         if (state_read(domain, facts, &started) < 0 || xml_read(domain, facts) < 0 ||
-            definition_read(domain, facts) < 0 || virDomainGetInfo(domain, &info) < 0)
+            virDomainGetInfo(domain, &info) < 0)
                 return NULL;
         facts->vcpus = info.nrVirtCpu;
         facts->memory_mib = info.maxMem / 1024;

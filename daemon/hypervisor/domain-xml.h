@@ -35,15 +35,23 @@ int domain_xml_write(const DomainSpec *spec, const char *type, char **ret);
 char *domain_metadata_write(const GArray *gpus, const GArray *cards, FirstStart first_start,
                             bool autostart);
 
-/* Reads a domain's XML into @facts: ours, first_start, autostart, gpus, cards, hostdevs, disks,
- * nics, files and console; every other field is left alone. -EBADMSG when @xml is no libvirt
- * domain; @facts is then unchanged. */
-int domain_xml_parse(const char *xml, DomainFacts *facts);
+/* Where libvirt has the volume of a storage pool: find() returns a new string (g_free()), NULL when
+ * it does not tell. */
+typedef struct VolumeFinder {
+        char *(*find)(void *userdata, const char *pool, const char *volume);
+        void *userdata;
+} VolumeFinder;
 
-/* Adds to @facts the ids of the disks and NICs in @xml that it does not have yet. -EBADMSG as
- * above.
- */
-int domain_xml_add_devices(const char *xml, DomainFacts *facts);
+/* Reads a domain's XML, that of the running domain where @facts says that it is active, into
+ * @facts: ours, first_start, autostart, gpus, cards, hostdevs, disks, nics, files, hugepages and
+ * console; every other field is left alone. @volumes NULL: nobody tells where volumes are. -EBADMSG
+ * when @xml is no libvirt domain; @facts is then unchanged. */
+int domain_xml_parse(const char *xml, const VolumeFinder *volumes, DomainFacts *facts);
+
+/* Reads in the XML of the same domain's definition what its next start will have: adds to @facts
+ * the ids of disks and NICs, and the files, that it does not have yet, and fills definition and
+ * defined_hostdevs where it is ours. -EBADMSG as above. */
+int domain_xml_add_definition(const char *xml, const VolumeFinder *volumes, DomainFacts *facts);
 
 /* Whether the domain @xml has a disk or NIC of ours with @id. */
 bool domain_xml_has_device(const char *xml, DeviceKind kind, const char *id);

@@ -38,6 +38,8 @@ void world_domain_free(void *data) {
         g_ptr_array_unref(domain->disks);
         g_ptr_array_unref(domain->nics);
         g_ptr_array_unref(domain->files);
+        g_array_unref(domain->managed);
+        request_free(domain->definition);
         g_free(domain);
 }
 
@@ -54,7 +56,8 @@ static WorldDomain *domain_new(World *world, const char *name, const char *uuid)
         domain->lost = g_array_new(FALSE, TRUE, sizeof(PciAddress));
         domain->disks = g_ptr_array_new_with_free_func(g_free);
         domain->nics = g_ptr_array_new_with_free_func(g_free);
-        domain->files = g_ptr_array_new_with_free_func(g_free);
+        domain->files = g_ptr_array_new_with_free_func((GDestroyNotify)domain_file_free);
+        domain->managed = g_array_new(FALSE, TRUE, sizeof(PciAddress));
         g_ptr_array_add(world->domains, domain);
         return domain;
 }
@@ -67,6 +70,33 @@ bool world_domain_holds(const WorldDomain *domain, PciAddress address) {
 static void copy_texts(const GPtrArray *from, GPtrArray *to) {
         for (guint i = 0; i < from->len; i++)
                 g_ptr_array_add(to, g_strdup(g_ptr_array_index(from, i)));
+}
+
+static void fill_files(const WorldDomain *domain, DomainFacts *facts) {
+        for (guint i = 0; i < domain->files->len; i++) {
+                DomainFile *file = domain_file_copy(g_ptr_array_index(domain->files, i));
+
+                file->live = domain->active;
+                g_ptr_array_add(facts->files, file);
+        }
+}
+
+static void fill_definition(const WorldDomain *domain, DomainFacts *facts) {
+        Request *definition = request_copy(domain->definition);
+
+        g_free(definition->name);
+        definition->name = g_strdup(domain->name);
+        g_array_set_size(definition->gpus, 0);
+        g_array_append_vals(definition->gpus, domain->gpus->data, domain->gpus->len);
+        definition->vcpus = definition->max_vcpus = domain->vcpus;
+        definition->memory_mib = domain->memory_mib;
+        facts->definition = definition;
+        for (guint i = 0; i < domain->hostdevs->len; i++) {
+                DefinedHostdev hostdev = { g_array_index(domain->hostdevs, PciAddress, i), false };
+
+                hostdev.managed = world_is_marked(domain->managed, hostdev.address);
+                g_array_append_val(facts->defined_hostdevs, hostdev);
+        }
 }
 
 static void domain_fill(WorldDomain *domain, DomainFacts *facts) {
@@ -83,7 +113,9 @@ static void domain_fill(WorldDomain *domain, DomainFacts *facts) {
         g_array_append_vals(facts->hostdevs, domain->hostdevs->data, domain->hostdevs->len);
         copy_texts(domain->disks, facts->disks);
         copy_texts(domain->nics, facts->nics);
-        copy_texts(domain->files, facts->files);
+        fill_files(domain, facts);
+        if (domain->ours)
+                fill_definition(domain, facts);
         facts->console = domain->active ? g_strdup("/dev/pts/7") : NULL;
         facts->vcpus = domain->vcpus;
         facts->memory_mib = domain->memory_mib;
@@ -200,14 +232,23 @@ static Refusal *world_refusal(World *world, HypervisorVerb verb, const char *sub
         return NULL;
 }
 
+void world_add_file(WorldDomain *domain, const char *path, bool writes, bool qcow2) {
+        DomainFile *file = g_new0(DomainFile, 1);
+
+        file->path = g_strdup(path);
+        file->writes = writes;
+        file->qcow2 = qcow2;
+        g_ptr_array_add(domain->files, file);
+}
+
 static void domain_attach(WorldDomain *domain, const DeviceRequest *device) {
         assert_non_null(device->id);
         g_ptr_array_add(device->kind == DEVICE_DISK ? domain->disks : domain->nics,
                         g_strdup(device->id));
         if (device->kind == DEVICE_DISK) {
                 assert_non_null(device->resolved);
-                if (!device->read_only)
-                        g_ptr_array_add(domain->files, g_strdup(device->resolved));
+                world_add_file(domain, device->resolved, !device->read_only,
+                               device->format == IMAGE_QCOW2);
         }
 }
 
@@ -261,6 +302,28 @@ static void world_open_console(void *self, const char *uuid, const char *termina
         done(userdata, ends[0], NULL);
 }
 
+static void set_text(char **text, const char *value) {
+        g_free(*text);
+        *text = g_strdup(value);
+}
+
+/* As it is read back: made, and with the names that it was defined with. */
+static Request *definition_of(const DomainSpec *spec) {
+        Request *definition = request_copy(spec->request);
+
+        set_text(&definition->image, spec->image);
+        set_text(&definition->kernel, spec->kernel);
+        set_text(&definition->initrd, spec->initrd);
+        definition->image_block = spec->image_is_block;
+        for (guint i = 0; i < definition->disks->len; i++) {
+                DeviceRequest *disk = g_ptr_array_index(definition->disks, i);
+
+                set_text(&disk->path, disk->resolved);
+        }
+        definition->start = definition->allow_boot_display = true;
+        return definition;
+}
+
 static void world_define(void *self, const DomainSpec *spec, HypervisorDone done, void *userdata) {
         World *world = self;
         Refusal *refusal = world_refusal(world, HYPERVISOR_DEFINE, spec->request->name);
@@ -274,8 +337,10 @@ static void world_define(void *self, const DomainSpec *spec, HypervisorDone done
                 domain->vcpus = spec->request->vcpus;
                 domain->memory_mib = spec->request->memory_mib;
                 domain->autostart = spec->request->autostart;
+                domain->definition = definition_of(spec);
                 if (spec->image)
-                        g_ptr_array_add(domain->files, g_strdup(spec->image));
+                        world_add_file(domain, spec->image, true,
+                                       spec->request->image_format == IMAGE_QCOW2);
                 for (guint i = 0; i < spec->request->disks->len; i++)
                         domain_attach(domain, g_ptr_array_index(spec->request->disks, i));
                 for (guint i = 0; i < spec->request->nics->len; i++)

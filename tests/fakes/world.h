@@ -34,7 +34,10 @@ typedef struct WorldDomain {
         GArray *lost;     /* PciAddress: those that have gone from the bus under its QEMU */
         GPtrArray *disks; /* char *: ids; likewise nics */
         GPtrArray *nics;
-        GPtrArray *files; /* char *: what it writes */
+        GPtrArray *files;    /* DomainFile: of its disks; "live" is set as they are told */
+        GArray *managed;     /* PciAddress: of its host devices those that libvirt is to move */
+        Request *definition; /* of one of ours: what it was made with; its name, size, GPUs and host
+                              * devices are told as they are above and below */
         uint32_t vcpus;
         uint64_t memory_mib;
         bool autostart;
@@ -125,6 +128,8 @@ void world_mark(GArray *list, const char *address);
 WorldDomain *world_domain(World *world, const char *name);
 /* A running domain that is not ours. */
 WorldDomain *world_add_foreign(World *world, const char *name, const char *hostdev);
+/* It has one more disk, by this name. */
+void world_add_file(WorldDomain *domain, const char *path, bool writes, bool qcow2);
 /* The guest powers off, or QEMU is killed: libvirt notices after the process. */
 void world_end_domain(World *world, WorldDomain *domain, DomainOffReason reason);
 /* libvirt tells of the domain once more. */

@@ -55,7 +55,7 @@ static void test_read_back(void **state) {
         add_card(f, "0000:c1:00.0", NULL);
         add_card(f, "10000:01:1f.2", "10000:01:1f.0", NULL);
         pending = write_xml(f);
-        assert_int_equal(domain_xml_parse(pending, facts), 0);
+        assert_int_equal(domain_xml_parse(pending, NULL, facts), 0);
         assert_true(facts->ours);
         assert_int_equal(facts->first_start, FIRST_START_PENDING);
         assert_false(facts->hugepages);
@@ -71,7 +71,7 @@ static void test_read_back(void **state) {
         f->request.start = false;
         f->request.hugepages = HUGEPAGES_2M;
         later = write_xml(f);
-        assert_int_equal(domain_xml_parse(later, facts), 0);
+        assert_int_equal(domain_xml_parse(later, NULL, facts), 0);
         assert_true(facts->hugepages);
         assert_int_equal(facts->first_start, FIRST_START_LATER);
         assert_int_equal(facts->gpus->len, 2);
@@ -100,12 +100,10 @@ static void test_read_back_devices(void **state) {
         fill(f);
         xml = write_xml(f);
         for (unsigned i = 0; i < 2; i++) { /* twice: nothing adds up */
-                assert_int_equal(domain_xml_parse(xml, facts), 0);
+                assert_int_equal(domain_xml_parse(xml, NULL, facts), 0);
                 assert_true(facts->autostart);
                 assert_texts(facts->disks, "data", "cd_1", NULL);
                 assert_texts(facts->nics, "lan", "wan", "vpn", NULL);
-                assert_texts(facts->files, "/var/lib/feos/images/disk.img",
-                             "/var/lib/feos/images/data.qcow2", NULL);
                 assert_null(facts->console);
         }
         assert_true(domain_xml_has_device(xml, DEVICE_DISK, "data"));
@@ -113,11 +111,11 @@ static void test_read_back_devices(void **state) {
         assert_false(domain_xml_has_device(xml, DEVICE_NIC, "la"));
         assert_true(domain_xml_has_device(xml, DEVICE_NIC, "lan"));
 
-        assert_int_equal(domain_xml_parse(bare, facts), 0);
+        assert_int_equal(domain_xml_parse(bare, NULL, facts), 0);
         assert_false(facts->autostart);
         assert_texts(facts->disks, NULL);
-        assert_int_equal(domain_xml_add_devices(xml, facts), 0);
-        assert_int_equal(domain_xml_add_devices(xml, facts), 0);
+        assert_int_equal(domain_xml_add_definition(xml, NULL, facts), 0);
+        assert_int_equal(domain_xml_add_definition(xml, NULL, facts), 0);
         assert_texts(facts->disks, "data", "cd_1", NULL);
         assert_texts(facts->nics, "lan", "wan", "vpn", NULL);
 }
@@ -141,16 +139,14 @@ static void test_read_running(void **state) {
         g_autofree char *theirs = g_strconcat("<domain id='1'>", devices, NULL);
         g_autoptr(DomainFacts) facts = domain_facts_new();
 
-        assert_int_equal(domain_xml_parse(ours, facts), 0);
+        assert_int_equal(domain_xml_parse(ours, NULL, facts), 0);
         assert_string_equal(facts->console, "/dev/pts/7");
         assert_texts(facts->disks, "c", NULL);
         assert_texts(facts->nics, "n", NULL);
-        assert_texts(facts->files, "/a", "/dev/c", NULL);
 
-        assert_int_equal(domain_xml_parse(theirs, facts), 0);
+        assert_int_equal(domain_xml_parse(theirs, NULL, facts), 0);
         assert_texts(facts->disks, NULL);
         assert_texts(facts->nics, NULL);
-        assert_texts(facts->files, "/a", "/dev/c", NULL);
 }
 
 /* A domain that somebody else made, with everything that has an address but is no PCI function of
@@ -179,7 +175,7 @@ static void test_read_foreign(void **state) {
                 "</hostdev></devices></domain>";
         g_autoptr(DomainFacts) facts = domain_facts_new();
 
-        assert_int_equal(domain_xml_parse(xml, facts), 0);
+        assert_int_equal(domain_xml_parse(xml, NULL, facts), 0);
         assert_false(facts->ours);
         assert_int_equal(facts->gpus->len, 0);
         assert_addresses(facts->hostdevs, "0000:81:1f.7", "0000:05:10.1", "0001:02:03.0", NULL);
@@ -193,7 +189,7 @@ static void test_read_odd_metadata(void **state) {
                 "</f:machine></metadata></domain>";
         g_autoptr(DomainFacts) facts = domain_facts_new();
 
-        assert_int_equal(domain_xml_parse(xml, facts), 0);
+        assert_int_equal(domain_xml_parse(xml, NULL, facts), 0);
         assert_true(facts->ours);
         assert_int_equal(facts->first_start, FIRST_START_DONE);
         assert_addresses(facts->gpus, "0000:01:00.0", NULL);
@@ -241,7 +237,7 @@ static void test_read_no_identity(void **state) {
                         odd[i].functions, "</f:gpu></f:machine></metadata></domain>", NULL);
                 g_autoptr(DomainFacts) facts = domain_facts_new();
 
-                assert_int_equal(domain_xml_parse(xml, facts), 0);
+                assert_int_equal(domain_xml_parse(xml, NULL, facts), 0);
                 assert_true(facts->ours);
                 assert_addresses(facts->gpus, "0000:01:00.0", NULL);
                 assert_int_equal(facts->cards->len, odd[i].cards);
@@ -260,7 +256,7 @@ static void test_read_rubbish(void **state) {
 
         facts->ours = true;
         for (unsigned i = 0; i < G_N_ELEMENTS(rubbish); i++)
-                assert_int_equal(domain_xml_parse(rubbish[i], facts), -EBADMSG);
+                assert_int_equal(domain_xml_parse(rubbish[i], NULL, facts), -EBADMSG);
         assert_true(facts->ours);
 }
 

@@ -1,0 +1,12 @@
+/* What our metadata element in a domain's XML says; see domain-xml.h for its form. Pure. */
+#pragma once
+
+#include "core/hypervisor.h"
+#include "hypervisor/xml-reader.h"
+
+/* Fills @facts: ours, first_start, autostart, gpus and cards. */
+void metadata_read(xmlXPathContext *context, DomainFacts *facts);
+
+/* Adds the GPUs that the element names to @gpus (PciAddress), each once, and to @cards
+ * (CardIdentity; NULL = not wanted) those of which it says which cards they are. */
+void metadata_read_gpus(xmlXPathContext *context, GArray *gpus, GArray *cards);
