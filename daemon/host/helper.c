@@ -10,17 +10,21 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 /* Longer lines are dropped: no helper has cause for them. */
 #define LINE_BYTES_MAX (128 * 1024)
 
 #define USEC_PER_SEC UINT64_C(1000000)
+
+/* Where the child has it, until its program runs. */
+#define GATE_FILENO (STDERR_FILENO + 1)
 
 struct Helper {
         const HelperEvents *events;
@@ -109,58 +113,94 @@ static int on_process_exit(sd_event_source *source, int fd, uint32_t revents, vo
 }
 
 /* A clean slate for the program: no signal blocked or ignored, a session of its own. */
-static int attributes_set(posix_spawnattr_t *attributes) {
-        sigset_t none, all;
-        int r;
+static void signals_reset(void) {
+        sigset_t none;
 
         sigemptyset(&none);
-        sigfillset(&all);
-        r = posix_spawnattr_setsigmask(attributes, &none);
-        if (r == 0)
-                r = posix_spawnattr_setsigdefault(attributes, &all);
-        if (r == 0)
-                r = posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSID |
-                                                                 POSIX_SPAWN_SETSIGMASK |
-                                                                 POSIX_SPAWN_SETSIGDEF);
-        return r;
+        for (int number = 1; number < NSIG; number++)
+                (void)signal(number, SIG_DFL);
+        (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static int actions_set(posix_spawn_file_actions_t *actions, int input, int output) {
-        int r = posix_spawn_file_actions_adddup2(actions, input, STDIN_FILENO);
+/* The child, between fork() and the program. It waits at the gate until it is let through, and says
+ * there why it could not go on; the program has no gate. Only what a signal handler may call is
+ * called here: other threads may have held any lock. */
+static void G_GNUC_NORETURN child_run(char *const argv[], int input, int output, int gate) {
+        char word;
+        int error;
 
-        if (r == 0)
-                r = posix_spawn_file_actions_adddup2(actions, output, STDOUT_FILENO);
-        if (r == 0)
-                r = posix_spawn_file_actions_addclosefrom_np(actions, STDERR_FILENO + 1);
-        return r;
+        if (recv(gate, &word, sizeof word, 0) != sizeof word)
+                _exit(EXIT_FAILURE);
+        signals_reset();
+        (void)setsid();
+        if (dup2(input, STDIN_FILENO) < 0 || dup2(output, STDOUT_FILENO) < 0 ||
+            (gate != GATE_FILENO && dup3(gate, GATE_FILENO, O_CLOEXEC) < 0))
+                _exit(EXIT_FAILURE);
+        closefrom(GATE_FILENO + 1);
+        (void)execve(argv[0], argv, environ);
+        error = errno;
+        (void)send(GATE_FILENO, &error, sizeof error, MSG_NOSIGNAL);
+        _exit(EXIT_FAILURE);
 }
 
-static int process_spawn(char *const argv[], int input, int output, pid_t *ret) {
-        posix_spawn_file_actions_t actions;
-        posix_spawnattr_t attributes;
-        int r = posix_spawn_file_actions_init(&actions);
+/* 0 when it runs the program now, else a negative errno. */
+static int child_let_through(int gate) {
+        int error = 0;
+        ssize_t n;
 
-        if (r != 0)
-                return -r;
-        r = posix_spawnattr_init(&attributes);
-        if (r != 0) {
-                posix_spawn_file_actions_destroy(&actions);
-                return -r;
+        if (send(gate, "g", 1, MSG_NOSIGNAL) != 1)
+                return -EIO;
+        do
+                n = recv(gate, &error, sizeof error, 0);
+        while (n < 0 && errno == EINTR);
+        return n == 0 ? 0 : n == sizeof error ? -error : -EIO;
+}
+
+static int child_watch(Helper *helper, sd_event *event, pid_t pid) {
+        helper->pidfd = pidfd_open(pid, 0);
+        if (helper->pidfd < 0)
+                return -errno;
+        return sd_event_add_io(event, &helper->exit_source, helper->pidfd, EPOLLIN, on_process_exit,
+                               helper);
+}
+
+/* The child is let through to its program when all that can fail has not: one that nobody watches
+ * could be neither waited for nor killed. At the gate, and without a program, it ends at once, so
+ * it can be waited for there. */
+static int process_start(Helper *helper, sd_event *event, char *const argv[], int input,
+                         int output) {
+        g_autofd int ours = -1;
+        g_autofd int theirs = -1;
+        int pair[2];
+        pid_t pid;
+        int r;
+
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+                return -errno;
+        ours = pair[0];
+        theirs = pair[1];
+        pid = fork();
+        if (pid < 0)
+                return -errno;
+        if (pid == 0) {
+                close(ours);
+                child_run(argv, input, output, theirs);
         }
+        autofd_close(&theirs);
+        theirs = -1;
 
-        r = attributes_set(&attributes);
-        if (r == 0)
-                r = actions_set(&actions, input, output);
-        if (r == 0)
-                r = posix_spawn(ret, argv[0], &actions, &attributes, argv, environ);
-
-        posix_spawnattr_destroy(&attributes);
-        posix_spawn_file_actions_destroy(&actions);
-        return -r;
+        r = child_watch(helper, event, pid);
+        if (r >= 0)
+                r = child_let_through(ours);
+        if (r < 0) {
+                autofd_close(&ours);
+                ours = -1;
+                while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+                        ;
+        }
+        return r;
 }
 
-/* Makes the sources before the process, so that after it is there nothing can fail but the pidfd.
- */
 static int sources_add(Helper *helper, sd_event *event, unsigned deadline_sec) {
         int r = sd_event_add_io(event, &helper->output_source, helper->output, EPOLLIN, on_output,
                                 helper);
@@ -171,27 +211,12 @@ static int sources_add(Helper *helper, sd_event *event, unsigned deadline_sec) {
         return r;
 }
 
-static int process_watch(Helper *helper, sd_event *event, pid_t pid) {
-        int r;
-
-        helper->pidfd = pidfd_open(pid, 0);
-        r = helper->pidfd < 0 ? -errno
-                              : sd_event_add_io(event, &helper->exit_source, helper->pidfd, EPOLLIN,
-                                                on_process_exit, helper);
-        if (r < 0) {
-                /* It stays a zombie until we end: waiting for it here could take for ever. */
-                kill(pid, SIGKILL);
-        }
-        return r;
-}
-
 int helper_start(sd_event *event, char *const argv[], unsigned deadline_sec,
                  const HelperEvents *events, void *userdata, Helper **ret) {
         g_autoptr(Helper) helper = g_new0(Helper, 1);
         g_autofd int child_input = -1;
         g_autofd int child_output = -1;
         int pair[2];
-        pid_t pid;
         int r;
 
         *helper = (Helper){
@@ -217,9 +242,7 @@ int helper_start(sd_event *event, char *const argv[], unsigned deadline_sec,
 
         r = sources_add(helper, event, deadline_sec);
         if (r >= 0)
-                r = process_spawn(argv, child_input, child_output, &pid);
-        if (r >= 0)
-                r = process_watch(helper, event, pid);
+                r = process_start(helper, event, argv, child_input, child_output);
         if (r < 0)
                 return r;
 
