@@ -63,19 +63,22 @@ typedef struct DefinedHostdev {
 typedef struct DomainFacts {
         char uuid[37]; /* lower case */
         char *name;
-        bool ours;   /* has our metadata element */
+        bool ours;   /* has our metadata element, as it runs and in its definition */
         bool active; /* libvirt says that it runs, in whatever state */
         DomainState state;
         DomainOffReason off_reason;
-        FirstStart first_start; /* ours only */
-        GArray *gpus;           /* PciAddress, as Create was asked; ours only */
-        GArray *cards;          /* CardIdentity of those of gpus of which our metadata says it: an
-                                 * earlier version's says nothing; ours only */
-        GArray *hostdevs;       /* PciAddress of every PCI function in its XML; when active, of the
-                                 * live XML */
-        uint32_t vcpus;
-        uint64_t memory_mib;
-        bool hugepages;   /* its memory is made of the host's huge pages */
+        FirstStart first_start;  /* ours only */
+        GArray *gpus;            /* PciAddress, as Create was asked; ours only */
+        GArray *cards;           /* CardIdentity of those of gpus of which our metadata says it: an
+                                  * earlier version's says nothing; ours only */
+        GArray *hostdevs;        /* PciAddress of every PCI function in its XML; when active, of the
+                                  * live XML */
+        uint32_t vcpus;          /* those that it has now, or would be started with */
+        uint64_t memory_mib;     /* the most that it can have without a reconfiguration */
+        uint64_t memory_now_mib; /* what it has now, less what its balloon has taken back; where it
+                                  * is off, what it would be given */
+        bool balloon;            /* it has one: else it always has all of memory_mib */
+        bool hugepages;          /* its memory is made of the host's huge pages */
         bool autostart;   /* ours only, from our metadata: this service starts it, not libvirt */
         GPtrArray *disks; /* char *: ids of the further disks; ours only; when active, of the live
                            * XML and of the definition: a detach that a guest did not heed leaves
@@ -125,6 +128,10 @@ typedef enum HypervisorVerb {
 typedef struct HypervisorFacts {
         bool tried; /* an attempt to connect has ended, well or not */
         bool connected;
+        bool awaited; /* it was asked to connect, or is connected, and has yet to say which domains
+                       * there are: domains_listed, unreachable or, after 30 s, answer_overdue
+                       * follows */
+        bool silent;  /* it was asked so, and had no answer within 30 s: it still may come */
         const char *uri;             /* as configured */
         const char *version;         /* "9.0.0 (QEMU 7.2.0)"; "" while not connected */
         bool kvm;                    /* domains may be of type kvm */
@@ -140,6 +147,8 @@ typedef struct HypervisorEvents {
         /* Nobody is there to ask: an attempt to connect has failed, or is without an answer for
          * half a minute. Told of each. */
         void (*unreachable)(void *userdata);
+        /* What HypervisorFacts.awaited waits for has not come within 30 s. */
+        void (*answer_overdue)(void *userdata);
         /* All domains there are: @domains' DomainFacts are lent (take pidfd by setting it to -1).
          * Domains not among them are gone. */
         void (*domains_listed)(void *userdata, GPtrArray *domains);
@@ -159,6 +168,9 @@ typedef void (*HypervisorDone)(void *userdata, const Refusal *refusal);
 
 typedef struct HypervisorOps {
         void (*facts)(void *self, HypervisorFacts *ret); /* strings lent until the next event */
+        /* While there is no connection one is attempted at once. HypervisorFacts.awaited says
+         * whether to wait for what comes of it. */
+        void (*reach)(void *self);
         /* Defines a machine. @done is called exactly once, never from within this call. */
         void (*define)(void *self, const DomainSpec *spec, HypervisorDone done, void *userdata);
         /* Any verb but define, on the domain with @uuid. @done as above. The look at the domain

@@ -1,6 +1,7 @@
 /* The manager's inside, shared by the files that together are the manager: manager.c (callers),
  * gpus.c (GPUs), cards.c (moving them), drift.c (when somebody else does), keep.c (keeping some for
- * machines), holders.c (who has them open), domains.c (machines), tenancy.c (who has which card),
+ * machines), holders.c (who has them open), domains.c (libvirt's domains), machines.c
+ * (those that are ours), machine-calls.c (what is asked of them), tenancy.c (who has which card),
  * launcher.c (launches), intake.c (what a check needs), turn.c (what follows). Nobody else includes
  * this. */
 #pragma once
@@ -226,6 +227,8 @@ bool manager_domain_may_live(Manager *manager, const char *uuid);
  * live, or one has died while it was, and libvirt would reset the cards. */
 bool manager_domain_awaits_libvirt(Manager *manager, const char *uuid);
 
+/* --- machines.c --- */
+
 /* By UUID in either case, and by name: never by either at once, for one machine may be named as
  * another's UUID reads. */
 Machine *manager_find_machine(Manager *manager, const char *uuid);
@@ -243,6 +246,9 @@ void machine_lose_gpu(Manager *manager, Machine *machine, PciAddress gpu);
 
 /* Brings the machine to what its domain says. */
 void machine_refresh(Manager *manager, Machine *machine);
+
+/* Makes the machine of a domain that has none. */
+Machine *manager_adopt_machine(Manager *manager, const Domain *domain);
 
 /* --- tenancy.c --- */
 
@@ -273,15 +279,24 @@ void domain_forget_lost(Domain *domain, bool new_process);
 /* --- manager.c --- */
 
 Refusal *no_such_gpu(PciAddress address);
+
+/* Answers with @refusal, and frees it. */
+void call_refuse(ManagerDone done, void *userdata, Refusal *refusal);
+
+/* Adds a call to one of the manager's arrays of them, which owns it. */
+Call *manager_add_call(GPtrArray *calls, Manager *manager, ManagerDone done, void *userdata);
+
+/* An @ended for those who need none. */
+void nobody_waits(void *userdata);
+
+/* --- machine-calls.c --- */
+
 Refusal *no_such_machine(const char *name);
 Refusal *machine_refusal(const Machine *machine, MachineEvent event);
 
 /* The machine, when it may be asked @event now; else answers the caller and returns NULL. */
 Machine *machine_to_ask(Manager *manager, const char *name, MachineEvent event, ManagerDone done,
                         void *userdata);
-
-/* Starts, once after the host has booted, the machines that are to start with it. */
-void manager_autostart(Manager *manager);
 
 /* Takes every Delete as far as it can go now. */
 void manager_continue_deletes(Manager *manager);
@@ -356,6 +371,9 @@ GPtrArray *manager_files_in_use(Manager *manager, const char *also_uuid);
 NetdevKind manager_netdev(Manager *manager, const DeviceRequest *nic);
 
 /* --- devices.c --- */
+
+/* Starts, once after the host has booted, the machines that are to start with it. */
+void manager_autostart(Manager *manager);
 
 typedef struct Attach Attach;
 

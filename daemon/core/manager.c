@@ -142,7 +142,7 @@ void manager_create_to_the_end(Manager *manager, Request *request, ManagerDone d
         intake_begin(intake);
 }
 
-static void nobody_waits(void *userdata) {
+void nobody_waits(void *userdata) {
 }
 
 void manager_create(Manager *manager, Request *request, ManagerDone done, void *userdata) {
@@ -151,7 +151,7 @@ void manager_create(Manager *manager, Request *request, ManagerDone done, void *
 
 /* --- GPUs --- */
 
-static void refuse(ManagerDone done, void *userdata, Refusal *refusal) {
+void call_refuse(ManagerDone done, void *userdata, Refusal *refusal) {
         done(userdata, refusal);
         refusal_free(refusal);
 }
@@ -188,8 +188,7 @@ static Refusal *gpu_refusal(const Gpu *gpu, GpuVerdict verdict) {
         }
 }
 
-static Call *manager_add_call(GPtrArray *calls, Manager *manager, ManagerDone done,
-                              void *userdata) {
+Call *manager_add_call(GPtrArray *calls, Manager *manager, ManagerDone done, void *userdata) {
         Call *call = g_new0(Call, 1);
 
         call->manager = manager;
@@ -207,7 +206,7 @@ static void bind_judged(Intake *intake, GPtrArray *findings) {
         int r;
 
         if (!error && !gpu) {
-                refuse(intake->done, intake->userdata, no_such_gpu(address));
+                call_refuse(intake->done, intake->userdata, no_such_gpu(address));
                 return;
         }
         if (error || gpu_wholly_on_vfio(gpu)) {
@@ -218,7 +217,7 @@ static void bind_judged(Intake *intake, GPtrArray *findings) {
         r = gpu_begin_binding(manager, gpu, "");
         if (r < 0) {
                 gpu_apply(gpu, GPU_LET_GO);
-                refuse(intake->done, intake->userdata, handover_refusal(address, r));
+                call_refuse(intake->done, intake->userdata, handover_refusal(address, r));
         } else
                 manager_add_call(manager->gpu_calls, manager, intake->done, intake->userdata)->gpu =
                         address;
@@ -278,7 +277,7 @@ static void manager_release_asked(Manager *manager, Gpu *gpu, ManagerDone done, 
         int r = gpu_want_on_host(manager, gpu, true);
 
         if (r < 0) {
-                refuse(done, userdata, handover_refusal(gpu->address, r));
+                call_refuse(done, userdata, handover_refusal(gpu->address, r));
                 return;
         }
         manager_await_return(manager, gpu, done, userdata);
@@ -291,7 +290,7 @@ static Gpu *gpu_to_release(Manager *manager, PciAddress address, ManagerDone don
         Refusal *refusal = gpu ? release_refusal(manager, gpu) : no_such_gpu(address);
 
         if (refusal) {
-                refuse(done, userdata, refusal);
+                call_refuse(done, userdata, refusal);
                 return NULL;
         }
         if (!gpu->record && !gpu_partly_on_vfio(gpu)) {
@@ -314,7 +313,7 @@ static void release_surveyed(void *userdata, const GPtrArray *holders, const Ref
         else if (gpu && !unknown)
                 refusal = vfio_user_refusal(holders);
         if (refusal)
-                refuse(call->done, call->userdata, refusal);
+                call_refuse(call->done, call->userdata, refusal);
         else if (gpu)
                 manager_release_asked(manager, gpu, call->done, call->userdata);
         g_ptr_array_remove_fast(manager->releases, call);
@@ -342,11 +341,11 @@ void manager_recover_gpu(Manager *manager, PciAddress address, ManagerDone done,
         Gpu *gpu = manager_look_at_gpu(manager, address);
 
         if (!gpu) {
-                refuse(done, userdata, no_such_gpu(address));
+                call_refuse(done, userdata, no_such_gpu(address));
                 return;
         }
         if (manager->host.ops->handing_over(manager->host.self, address)) {
-                refuse(done, userdata,
+                call_refuse(done, userdata,
                        gpu_refusal(gpu, gpu->view.fault != GPU_FAULT_NONE ? GPU_REFUSED_FAULTED
                                                                           : GPU_REFUSED_PENDING));
                 return;
@@ -354,236 +353,4 @@ void manager_recover_gpu(Manager *manager, PciAddress address, ManagerDone done,
         gpu_apply(gpu, GPU_CURED);
         gpu_tell(manager, gpu, "");
         manager_await_return(manager, gpu, done, userdata);
-}
-
-/* --- machines --- */
-
-Refusal *no_such_machine(const char *name) {
-        return refusal_new(REFUSAL_NO_SUCH_MACHINE, name,
-                           "ListMachines shows the machines there are.", "There is no machine %s.",
-                           name);
-}
-
-Refusal *machine_refusal(const Machine *machine, MachineEvent event) {
-        return refusal_new(REFUSAL_INVALID_STATE, machine->name,
-                           machine_help(machine->state, event), "Machine %s is %s.", machine->name,
-                           machine_state_to_string(machine->state));
-}
-
-static bool manager_deletes(Manager *manager, const Machine *machine) {
-        for (guint i = 0; i < manager->deletes->len; i++) {
-                const Call *call = g_ptr_array_index(manager->deletes, i);
-
-                if (g_str_equal(call->uuid, machine->uuid))
-                        return true;
-        }
-        return false;
-}
-
-/* The machine, when it may be asked @event now; else answers the caller and returns NULL. */
-Machine *machine_to_ask(Manager *manager, const char *name, MachineEvent event, ManagerDone done,
-                        void *userdata) {
-        Machine *machine = manager_find_machine_named(manager, name);
-        MachineState after;
-
-        if (!machine) {
-                refuse(done, userdata, no_such_machine(name));
-                return NULL;
-        }
-        if (manager_deletes(manager, machine)) {
-                refuse(done, userdata,
-                       refusal_new(REFUSAL_INVALID_STATE, machine->name,
-                                   "Wait until it is gone, then create it anew.",
-                                   "Machine %s is being deleted.", machine->name));
-                return NULL;
-        }
-        if (machine->launch || machine_step(machine->state, event, &after) == MACHINE_REFUSED) {
-                refuse(done, userdata, machine_refusal(machine, event));
-                return NULL;
-        }
-        return machine;
-}
-
-static void start_judged(Intake *intake, GPtrArray *findings) {
-        Manager *manager = intake->manager;
-        const Refusal *error = findings_first_error(findings);
-        Machine *machine;
-
-        if (error) {
-                intake->done(intake->userdata, error);
-                return;
-        }
-        machine = machine_to_ask(manager, intake->machine, MACHINE_ASK_START, intake->done,
-                                 intake->userdata);
-        if (machine)
-                launch_begin(manager, machine, NULL, NULL, intake->done, nobody_waits,
-                             intake->userdata);
-}
-
-void manager_start_machine(Manager *manager, const char *name, ManagerDone done, void *userdata) {
-        TURN(manager);
-        Machine *machine = machine_to_ask(manager, name, MACHINE_ASK_START, done, userdata);
-        Intake *intake;
-
-        if (!machine)
-                return;
-        intake = intake_new(manager, NULL, machine->name, machine->gpus, NULL, start_judged);
-        intake->done = done;
-        intake->userdata = userdata;
-        intake_begin(intake);
-}
-
-/* What was to end runs on. */
-static void machine_stop_failed(Manager *manager, Machine *machine, const Refusal *refusal) {
-        machine->stop_asked = false;
-        machine_apply(manager, machine, MACHINE_STOP_FAILED, refusal->message);
-        machine_refresh(manager, machine);
-}
-
-/* libvirt has answered: the caller is told, and a machine that could not be stopped runs on. */
-static void machine_call_ended(void *userdata, const Refusal *refusal) {
-        Call *call = userdata;
-        Manager *manager = call->manager;
-        TURN(manager);
-        Machine *machine = manager_find_machine(manager, call->uuid);
-        guint index;
-
-        if (refusal && machine)
-                machine_stop_failed(manager, machine, refusal);
-        g_ptr_array_find(manager->machine_calls, call, &index);
-        g_ptr_array_steal_index_fast(manager->machine_calls, index);
-        call->done(call->userdata, refusal);
-        call_free(call);
-}
-
-static void machine_act(Manager *manager, const char *name, MachineEvent event, HypervisorVerb verb,
-                        const char *reason, ManagerDone done, void *userdata) {
-        TURN(manager);
-        Machine *machine = machine_to_ask(manager, name, event, done, userdata);
-        Call *call;
-
-        if (!machine)
-                return;
-        call = manager_add_call(manager->machine_calls, manager, done, userdata);
-        g_strlcpy(call->uuid, machine->uuid, sizeof(call->uuid));
-        if (event == MACHINE_ASK_SHUTDOWN || event == MACHINE_ASK_POWER_OFF)
-                machine->stop_asked = true;
-        machine_apply(manager, machine, event, reason);
-        manager->hypervisor.ops->act(manager->hypervisor.self, verb, call->uuid, machine_call_ended,
-                                     call);
-}
-
-void manager_shutdown_machine(Manager *manager, const char *name, ManagerDone done,
-                              void *userdata) {
-        machine_act(manager, name, MACHINE_ASK_SHUTDOWN, HYPERVISOR_SHUTDOWN, "asked to shut down",
-                    done, userdata);
-}
-
-void manager_power_off_machine(Manager *manager, const char *name, ManagerDone done,
-                               void *userdata) {
-        machine_act(manager, name, MACHINE_ASK_POWER_OFF, HYPERVISOR_DESTROY, "asked to power off",
-                    done, userdata);
-}
-
-void manager_reboot_machine(Manager *manager, const char *name, ManagerDone done, void *userdata) {
-        machine_act(manager, name, MACHINE_ASK_REBOOT, HYPERVISOR_REBOOT, "", done, userdata);
-}
-
-void manager_pause_machine(Manager *manager, const char *name, ManagerDone done, void *userdata) {
-        machine_act(manager, name, MACHINE_ASK_PAUSE, HYPERVISOR_PAUSE, "", done, userdata);
-}
-
-void manager_resume_machine(Manager *manager, const char *name, ManagerDone done, void *userdata) {
-        machine_act(manager, name, MACHINE_ASK_RESUME, HYPERVISOR_RESUME, "", done, userdata);
-}
-
-/* --- Delete: pull the plug, wait for the cards, forget --- */
-
-static void delete_end(Call *call, const Refusal *refusal) {
-        Manager *manager = call->manager;
-        guint index;
-
-        if (!g_ptr_array_find(manager->deletes, call, &index))
-                return;
-        g_ptr_array_steal_index_fast(manager->deletes, index);
-        call->done(call->userdata, refusal);
-        call_free(call);
-}
-
-static void delete_forgotten(void *userdata, const Refusal *refusal) {
-        Call *call = userdata;
-        TURN(call->manager);
-
-        delete_end(call, refusal ?: call->failure);
-}
-
-/* The machine goes, but its caller is told of a card that did not come back. */
-static Refusal *delete_shortfall(const Call *call) {
-        for (guint i = 0; i < call->manager->gpus->len; i++) {
-                const Gpu *gpu = g_ptr_array_index(call->manager->gpus, i);
-                char shown[PCI_ADDRESS_BUFFER];
-
-                if (gpu->record && g_str_equal(gpu->record->machine_uuid, call->uuid))
-                        return refusal_new(
-                                REFUSAL_GPU_FAULTED, pci_address_print(gpu->address, shown),
-                                "Remove the cause, then call Recover on the GPU.",
-                                "The machine is deleted, but GPU %s did not come back "
-                                "(%s): %s",
-                                shown, gpu_fault_to_string(gpu->view.fault), gpu->fault_message);
-        }
-        return NULL;
-}
-
-static bool delete_waits(const Call *call) {
-        const Manager *manager = call->manager;
-
-        if (manager_domain_may_live(call->manager, call->uuid))
-                return true;
-        for (guint i = 0; i < manager->gpus->len; i++)
-                if (gpu_owes_return(g_ptr_array_index(manager->gpus, i), call->uuid))
-                        return true;
-        return false;
-}
-
-void manager_continue_deletes(Manager *manager) {
-        for (guint i = 0; i < manager->deletes->len; i++) {
-                Call *call = g_ptr_array_index(manager->deletes, i);
-
-                if (!call->plug_pulled || call->forgetting || delete_waits(call))
-                        continue;
-                call->forgetting = true;
-                call->failure = delete_shortfall(call);
-                manager->hypervisor.ops->act(manager->hypervisor.self, HYPERVISOR_UNDEFINE,
-                                             call->uuid, delete_forgotten, call);
-        }
-}
-
-static void delete_powered_off(void *userdata, const Refusal *refusal) {
-        Call *call = userdata;
-        Manager *manager = call->manager;
-        TURN(manager);
-        Machine *machine = manager_find_machine(manager, call->uuid);
-
-        if (refusal) {
-                if (machine)
-                        machine_stop_failed(manager, machine, refusal);
-                delete_end(call, refusal);
-                return;
-        }
-        call->plug_pulled = true;
-}
-
-void manager_delete_machine(Manager *manager, const char *name, ManagerDone done, void *userdata) {
-        TURN(manager);
-        Machine *machine = machine_to_ask(manager, name, MACHINE_ASK_DELETE, done, userdata);
-        Call *call;
-
-        if (!machine)
-                return;
-        call = manager_add_call(manager->deletes, manager, done, userdata);
-        g_strlcpy(call->uuid, machine->uuid, sizeof(call->uuid));
-        machine->stop_asked = true;
-        machine_apply(manager, machine, MACHINE_ASK_DELETE, "asked to be deleted");
-        manager->hypervisor.ops->act(manager->hypervisor.self, HYPERVISOR_DESTROY, call->uuid,
-                                     delete_powered_off, call);
 }

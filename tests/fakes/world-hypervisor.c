@@ -186,6 +186,18 @@ static void world_hypervisor_facts(void *self, HypervisorFacts *ret) {
         };
 }
 
+static void reach_run(World *world, void *data) {
+        if (world->manager && !world->connected && !world->connecting)
+                world->hypervisor_events->unreachable(world->manager);
+}
+
+static void world_reach(void *self) {
+        World *world = self;
+
+        if (!world->connected && !world->connecting)
+                world_later(world, reach_run, NULL, NULL, false);
+}
+
 typedef struct Answer {
         char uuid[37];
         Refusal *refusal;
@@ -405,6 +417,7 @@ static void world_act(void *self, HypervisorVerb verb, const char *uuid, Hypervi
 Hypervisor world_hypervisor(World *world) {
         static const HypervisorOps ops = {
                 .facts = world_hypervisor_facts,
+                .reach = world_reach,
                 .define = world_define,
                 .act = world_act,
                 .attach = world_attach,

@@ -1,0 +1,234 @@
+/* What is asked of machines as a whole: Start, the stops, Pause and its like, Delete. Each is judged
+ * against the machine as it was last seen, then libvirt's side is asked, and the caller is answered
+ * when that has. */
+#include "core/manager-private.h"
+
+Refusal *no_such_machine(const char *name) {
+        return refusal_new(REFUSAL_NO_SUCH_MACHINE, name,
+                           "ListMachines shows the machines there are.", "There is no machine %s.",
+                           name);
+}
+
+Refusal *machine_refusal(const Machine *machine, MachineEvent event) {
+        return refusal_new(REFUSAL_INVALID_STATE, machine->name,
+                           machine_help(machine->state, event), "Machine %s is %s.", machine->name,
+                           machine_state_to_string(machine->state));
+}
+
+static bool manager_deletes(Manager *manager, const Machine *machine) {
+        for (guint i = 0; i < manager->deletes->len; i++) {
+                const Call *call = g_ptr_array_index(manager->deletes, i);
+
+                if (g_str_equal(call->uuid, machine->uuid))
+                        return true;
+        }
+        return false;
+}
+
+/* The machine, when it may be asked @event now; else answers the caller and returns NULL. */
+Machine *machine_to_ask(Manager *manager, const char *name, MachineEvent event, ManagerDone done,
+                        void *userdata) {
+        Machine *machine = manager_find_machine_named(manager, name);
+        MachineState after;
+
+        if (!machine) {
+                call_refuse(done, userdata, no_such_machine(name));
+                return NULL;
+        }
+        if (manager_deletes(manager, machine)) {
+                call_refuse(done, userdata,
+                       refusal_new(REFUSAL_INVALID_STATE, machine->name,
+                                   "Wait until it is gone, then create it anew.",
+                                   "Machine %s is being deleted.", machine->name));
+                return NULL;
+        }
+        if (machine->launch || machine_step(machine->state, event, &after) == MACHINE_REFUSED) {
+                call_refuse(done, userdata, machine_refusal(machine, event));
+                return NULL;
+        }
+        return machine;
+}
+
+static void start_judged(Intake *intake, GPtrArray *findings) {
+        Manager *manager = intake->manager;
+        const Refusal *error = findings_first_error(findings);
+        Machine *machine;
+
+        if (error) {
+                intake->done(intake->userdata, error);
+                return;
+        }
+        machine = machine_to_ask(manager, intake->machine, MACHINE_ASK_START, intake->done,
+                                 intake->userdata);
+        if (machine)
+                launch_begin(manager, machine, NULL, NULL, intake->done, nobody_waits,
+                             intake->userdata);
+}
+
+void manager_start_machine(Manager *manager, const char *name, ManagerDone done, void *userdata) {
+        TURN(manager);
+        Machine *machine = machine_to_ask(manager, name, MACHINE_ASK_START, done, userdata);
+        Intake *intake;
+
+        if (!machine)
+                return;
+        intake = intake_new(manager, NULL, machine->name, machine->gpus, NULL, start_judged);
+        intake->done = done;
+        intake->userdata = userdata;
+        intake_begin(intake);
+}
+
+/* What was to end runs on. */
+static void machine_stop_failed(Manager *manager, Machine *machine, const Refusal *refusal) {
+        machine->stop_asked = false;
+        machine_apply(manager, machine, MACHINE_STOP_FAILED, refusal->message);
+        machine_refresh(manager, machine);
+}
+
+/* libvirt has answered: the caller is told, and a machine that could not be stopped runs on. */
+static void machine_call_ended(void *userdata, const Refusal *refusal) {
+        Call *call = userdata;
+        Manager *manager = call->manager;
+        TURN(manager);
+        Machine *machine = manager_find_machine(manager, call->uuid);
+        guint index;
+
+        if (refusal && machine)
+                machine_stop_failed(manager, machine, refusal);
+        g_ptr_array_find(manager->machine_calls, call, &index);
+        g_ptr_array_steal_index_fast(manager->machine_calls, index);
+        call->done(call->userdata, refusal);
+        call_free(call);
+}
+
+static void machine_act(Manager *manager, const char *name, MachineEvent event, HypervisorVerb verb,
+                        const char *reason, ManagerDone done, void *userdata) {
+        TURN(manager);
+        Machine *machine = machine_to_ask(manager, name, event, done, userdata);
+        Call *call;
+
+        if (!machine)
+                return;
+        call = manager_add_call(manager->machine_calls, manager, done, userdata);
+        g_strlcpy(call->uuid, machine->uuid, sizeof(call->uuid));
+        if (event == MACHINE_ASK_SHUTDOWN || event == MACHINE_ASK_POWER_OFF)
+                machine->stop_asked = true;
+        machine_apply(manager, machine, event, reason);
+        manager->hypervisor.ops->act(manager->hypervisor.self, verb, call->uuid, machine_call_ended,
+                                     call);
+}
+
+void manager_shutdown_machine(Manager *manager, const char *name, ManagerDone done,
+                              void *userdata) {
+        machine_act(manager, name, MACHINE_ASK_SHUTDOWN, HYPERVISOR_SHUTDOWN, "asked to shut down",
+                    done, userdata);
+}
+
+void manager_power_off_machine(Manager *manager, const char *name, ManagerDone done,
+                               void *userdata) {
+        machine_act(manager, name, MACHINE_ASK_POWER_OFF, HYPERVISOR_DESTROY, "asked to power off",
+                    done, userdata);
+}
+
+void manager_reboot_machine(Manager *manager, const char *name, ManagerDone done, void *userdata) {
+        machine_act(manager, name, MACHINE_ASK_REBOOT, HYPERVISOR_REBOOT, "", done, userdata);
+}
+
+void manager_pause_machine(Manager *manager, const char *name, ManagerDone done, void *userdata) {
+        machine_act(manager, name, MACHINE_ASK_PAUSE, HYPERVISOR_PAUSE, "", done, userdata);
+}
+
+void manager_resume_machine(Manager *manager, const char *name, ManagerDone done, void *userdata) {
+        machine_act(manager, name, MACHINE_ASK_RESUME, HYPERVISOR_RESUME, "", done, userdata);
+}
+
+/* --- Delete: pull the plug, wait for the cards, forget --- */
+
+static void delete_end(Call *call, const Refusal *refusal) {
+        Manager *manager = call->manager;
+        guint index;
+
+        if (!g_ptr_array_find(manager->deletes, call, &index))
+                return;
+        g_ptr_array_steal_index_fast(manager->deletes, index);
+        call->done(call->userdata, refusal);
+        call_free(call);
+}
+
+static void delete_forgotten(void *userdata, const Refusal *refusal) {
+        Call *call = userdata;
+        TURN(call->manager);
+
+        delete_end(call, refusal ?: call->failure);
+}
+
+/* The machine goes, but its caller is told of a card that did not come back. */
+static Refusal *delete_shortfall(const Call *call) {
+        for (guint i = 0; i < call->manager->gpus->len; i++) {
+                const Gpu *gpu = g_ptr_array_index(call->manager->gpus, i);
+                char shown[PCI_ADDRESS_BUFFER];
+
+                if (gpu->record && g_str_equal(gpu->record->machine_uuid, call->uuid))
+                        return refusal_new(
+                                REFUSAL_GPU_FAULTED, pci_address_print(gpu->address, shown),
+                                "Remove the cause, then call Recover on the GPU.",
+                                "The machine is deleted, but GPU %s did not come back "
+                                "(%s): %s",
+                                shown, gpu_fault_to_string(gpu->view.fault), gpu->fault_message);
+        }
+        return NULL;
+}
+
+static bool delete_waits(const Call *call) {
+        const Manager *manager = call->manager;
+
+        if (manager_domain_may_live(call->manager, call->uuid))
+                return true;
+        for (guint i = 0; i < manager->gpus->len; i++)
+                if (gpu_owes_return(g_ptr_array_index(manager->gpus, i), call->uuid))
+                        return true;
+        return false;
+}
+
+void manager_continue_deletes(Manager *manager) {
+        for (guint i = 0; i < manager->deletes->len; i++) {
+                Call *call = g_ptr_array_index(manager->deletes, i);
+
+                if (!call->plug_pulled || call->forgetting || delete_waits(call))
+                        continue;
+                call->forgetting = true;
+                call->failure = delete_shortfall(call);
+                manager->hypervisor.ops->act(manager->hypervisor.self, HYPERVISOR_UNDEFINE,
+                                             call->uuid, delete_forgotten, call);
+        }
+}
+
+static void delete_powered_off(void *userdata, const Refusal *refusal) {
+        Call *call = userdata;
+        Manager *manager = call->manager;
+        TURN(manager);
+        Machine *machine = manager_find_machine(manager, call->uuid);
+
+        if (refusal) {
+                if (machine)
+                        machine_stop_failed(manager, machine, refusal);
+                delete_end(call, refusal);
+                return;
+        }
+        call->plug_pulled = true;
+}
+
+void manager_delete_machine(Manager *manager, const char *name, ManagerDone done, void *userdata) {
+        TURN(manager);
+        Machine *machine = machine_to_ask(manager, name, MACHINE_ASK_DELETE, done, userdata);
+        Call *call;
+
+        if (!machine)
+                return;
+        call = manager_add_call(manager->deletes, manager, done, userdata);
+        g_strlcpy(call->uuid, machine->uuid, sizeof(call->uuid));
+        machine->stop_asked = true;
+        machine_apply(manager, machine, MACHINE_ASK_DELETE, "asked to be deleted");
+        manager->hypervisor.ops->act(manager->hypervisor.self, HYPERVISOR_DESTROY, call->uuid,
+                                     delete_powered_off, call);
+}
