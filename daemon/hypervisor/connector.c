@@ -258,3 +258,7 @@ Link *connector_link(Connector *self) {
 bool connector_has_tried(Connector *self) {
         return self->tried;
 }
+
+bool connector_is_asking(Connector *connector) {
+        return connector->asking;
+}

@@ -40,3 +40,6 @@ Link *connector_link(Connector *connector);
 
 /* Whether an attempt has ended, well or not. */
 bool connector_has_tried(Connector *connector);
+
+/* Whether an attempt is under way. */
+bool connector_is_asking(Connector *connector);

@@ -4,6 +4,7 @@
 #include "hypervisor/domain-device.h"
 
 #include "hypervisor/device-xml.h"
+#include "hypervisor/domain-ours.h"
 #include "hypervisor/domain-refusal.h"
 #include "hypervisor/domain-xml.h"
 
@@ -58,7 +59,7 @@ static char *xml_take(virDomainPtr domain, unsigned flags) {
         return copy;
 }
 
-static Refusal *hand_find(Hand *hand, Link *link, const char *uuid) {
+static Refusal *hand_find(Hand *hand, Link *link, const char *uuid, const char *name) {
         bool missing = false;
 
         hand->line = link_take_line(link);
@@ -68,7 +69,7 @@ static Refusal *hand_find(Hand *hand, Link *link, const char *uuid) {
         if (!hand->domain)
                 return missing ? domain_refuse_missing(uuid) : hand_refuse(hand, uuid);
         hand->name = virDomainGetName(hand->domain);
-        return NULL;
+        return domain_refuse_unless_ours(hand->line, hand->domain, hand->doing, name);
 }
 
 static Refusal *hand_read(Hand *hand, const char *uuid) {
@@ -88,8 +89,8 @@ static Refusal *hand_read(Hand *hand, const char *uuid) {
         return NULL;
 }
 
-static Refusal *hand_take(Hand *hand, Link *link, const char *uuid) {
-        Refusal *refusal = hand_find(hand, link, uuid);
+static Refusal *hand_take(Hand *hand, Link *link, const char *uuid, const char *name) {
+        Refusal *refusal = hand_find(hand, link, uuid, name);
 
         return refusal ?: hand_read(hand, uuid);
 }
@@ -118,10 +119,11 @@ static Refusal *attach_describe(const Hand *hand, const DeviceRequest *device, c
                            device_kind_to_string(device->kind), device->id, hand->name);
 }
 
-Refusal *domain_attach(Link *link, const char *uuid, const DeviceRequest *device) {
+Refusal *domain_attach(Link *link, const char *uuid, const char *name,
+                       const DeviceRequest *device) {
         g_auto(Hand) hand = { .doing = device_doing(true, device->kind, device->id) };
         g_autofree char *xml = NULL;
-        Refusal *refusal = hand_take(&hand, link, uuid);
+        Refusal *refusal = hand_take(&hand, link, uuid, name);
         unsigned flags = 0;
 
         if (refusal)
@@ -210,10 +212,11 @@ static Refusal *detach_next(const Hand *hand, const char *alias) {
         return hand_refuse(hand, NULL);
 }
 
-Refusal *domain_detach(Link *link, const char *uuid, DeviceKind kind, const char *id) {
+Refusal *domain_detach(Link *link, const char *uuid, const char *name, DeviceKind kind,
+                       const char *id) {
         g_auto(Hand) hand = { .doing = device_doing(false, kind, id) };
         g_autofree char *alias = device_alias(kind, id);
-        Refusal *refusal = hand_take(&hand, link, uuid);
+        Refusal *refusal = hand_take(&hand, link, uuid, name);
         bool now, next;
 
         if (refusal)
@@ -234,9 +237,9 @@ Refusal *domain_detach(Link *link, const char *uuid, DeviceKind kind, const char
 
 /* --- Asking --- */
 
-Refusal *domain_get_xml(Link *link, const char *uuid, char **ret) {
+Refusal *domain_get_xml(Link *link, const char *uuid, const char *name, char **ret) {
         g_auto(Hand) hand = { .doing = g_strdup("tell the XML of machine") };
-        Refusal *refusal = hand_find(&hand, link, uuid);
+        Refusal *refusal = hand_find(&hand, link, uuid, name);
 
         if (refusal)
                 return refusal;
@@ -252,7 +255,8 @@ static bool is_console_of(const Hand *hand, const char *terminal) {
                g_strcmp0(facts->console, terminal) == 0;
 }
 
-Refusal *domain_open_console(Link *link, const char *uuid, const char *terminal, int *ret) {
+Refusal *domain_open_console(Link *link, const char *uuid, const char *name, const char *terminal,
+                             int *ret) {
         g_auto(Hand) hand = { .doing = g_strdup("open the console of machine") };
         g_autofd int fd = -1;
         Refusal *refusal;
@@ -263,7 +267,7 @@ Refusal *domain_open_console(Link *link, const char *uuid, const char *terminal,
                 fd = open(terminal, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
         if (fd < 0)
                 r = errno;
-        refusal = hand_take(&hand, link, uuid);
+        refusal = hand_take(&hand, link, uuid, name);
         if (refusal)
                 return refusal;
         if (fd < 0 || !is_console_of(&hand, terminal))

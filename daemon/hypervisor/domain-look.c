@@ -197,6 +197,10 @@ static DomainFacts *facts_read(Line *line, virDomainPtr domain) {
                 return NULL;
         facts->vcpus = info.nrVirtCpu;
         facts->memory_mib = info.maxMem / 1024;
+        /* Without a balloon the <currentMemory> of a definition means nothing: QEMU gets it all
+         * (libvirt 9.0.0, src/qemu/qemu_process.c, qemuProcessRefreshBalloonState()). */
+        facts->memory_now_mib =
+                (facts->active || facts->balloon ? info.memory : info.maxMem) / 1024;
         if (facts->active && line_facts(line)->on_this_host)
                 process_find(facts);
         if (facts->ours && started && facts->first_start != FIRST_START_DONE)

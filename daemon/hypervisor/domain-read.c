@@ -71,6 +71,13 @@ static bool has_hugepages(xmlXPathContext *context) {
         return found != NULL;
 }
 
+static bool has_balloon(xmlXPathContext *context) {
+        g_autoptr(xmlXPathObject) found =
+                xml_find(context, "/domain/devices/memballoon[@model != 'none']");
+
+        return found != NULL;
+}
+
 int domain_xml_parse(const char *xml, const VolumeFinder *volumes, DomainFacts *facts) {
         g_autoptr(xmlDoc) document = xml_open(xml, "domain");
         g_autoptr(xmlXPathContext) context = document ? xml_context(document) : NULL;
@@ -86,6 +93,7 @@ int domain_xml_parse(const char *xml, const VolumeFinder *volumes, DomainFacts *
         domain_files_add(context, volumes, facts->active, facts->files);
         read_console(context, facts);
         facts->hugepages = has_hugepages(context);
+        facts->balloon = has_balloon(context);
         return 0;
 }
 
@@ -96,12 +104,23 @@ int domain_xml_add_definition(const char *xml, const VolumeFinder *volumes, Doma
         if (!context)
                 return -EBADMSG;
         add_devices(context, facts);
+        metadata_read_next(context, facts);
         domain_files_add(context, volumes, false, facts->files);
         g_clear_pointer(&facts->definition, request_free);
         g_array_set_size(facts->defined_hostdevs, 0);
         if (facts->ours)
                 facts->definition = definition_read(context, volumes, facts->defined_hostdevs);
         return 0;
+}
+
+bool domain_xml_is_ours(const char *xml) {
+        g_autoptr(xmlDoc) document = xml_open(xml, "domain");
+        g_autoptr(xmlXPathContext) context = document ? xml_context(document) : NULL;
+        g_autoptr(DomainFacts) facts = domain_facts_new();
+
+        if (context)
+                metadata_read(context, facts);
+        return facts->ours;
 }
 
 bool domain_xml_has_device(const char *xml, DeviceKind kind, const char *id) {

@@ -4,6 +4,7 @@
 
 #include "hypervisor/domain-define.h"
 #include "hypervisor/domain-look.h"
+#include "hypervisor/domain-ours.h"
 #include "hypervisor/domain-refusal.h"
 #include "hypervisor/domain-xml.h"
 
@@ -131,7 +132,7 @@ static Refusal *act(Line *line, HypervisorVerb verb, virDomainPtr domain) {
         return acts[verb](line, domain, virDomainGetName(domain));
 }
 
-Refusal *domain_act(Link *link, HypervisorVerb verb, const char *uuid) {
+Refusal *domain_act(Link *link, HypervisorVerb verb, const char *uuid, const char *name) {
         g_autoptr(Line) line = link_take_line(link);
         g_autoptr(virDomain) domain = NULL;
         Refusal *refusal = NULL;
@@ -140,9 +141,11 @@ Refusal *domain_act(Link *link, HypervisorVerb verb, const char *uuid) {
         if (!line)
                 return refuse(NULL, verb, uuid);
         domain = line_domain(line, uuid, &missing);
-        if (domain)
-                refusal = act(line, verb, domain);
-        else if (!missing)
+        if (domain) {
+                refusal = domain_refuse_unless_ours(line, domain, domain_verb_doing(verb), name);
+                if (!refusal)
+                        refusal = act(line, verb, domain);
+        } else if (!missing)
                 refusal = refuse(line, verb, uuid);
         else if (verb != HYPERVISOR_DESTROY && verb != HYPERVISOR_UNDEFINE)
                 refusal = domain_refuse_missing(uuid);

@@ -43,15 +43,19 @@ typedef struct VolumeFinder {
 } VolumeFinder;
 
 /* Reads a domain's XML, that of the running domain where @facts says that it is active, into
- * @facts: ours, first_start, autostart, gpus, cards, hostdevs, disks, nics, files, hugepages and
- * console; every other field is left alone. @volumes NULL: nobody tells where volumes are. -EBADMSG
+ * @facts: ours, first_start, autostart, gpus, cards, hostdevs, disks, nics, files, hugepages, balloon
+ * and console; every other field is left alone. @volumes NULL: nobody tells where volumes are. -EBADMSG
  * when @xml is no libvirt domain; @facts is then unchanged. */
 int domain_xml_parse(const char *xml, const VolumeFinder *volumes, DomainFacts *facts);
 
 /* Reads in the XML of the same domain's definition what its next start will have: adds to @facts
  * the ids of disks and NICs, and the files, that it does not have yet, and fills definition and
- * defined_hostdevs where it is ours. -EBADMSG as above. */
+ * defined_hostdevs where it is ours. A domain whose definition is not ours is not, whatever runs;
+ * and autostart is the definition's. -EBADMSG as above. */
 int domain_xml_add_definition(const char *xml, const VolumeFinder *volumes, DomainFacts *facts);
+
+/* Whether the domain @xml has our element. */
+bool domain_xml_is_ours(const char *xml);
 
 /* Whether the domain @xml has a disk or NIC of ours with @id. */
 bool domain_xml_has_device(const char *xml, DeviceKind kind, const char *id);

@@ -29,9 +29,14 @@
 #define RETRY_MIN_SEC 1
 #define RETRY_MAX_SEC 30
 
-/* When all domains are listed again, in seconds after the connect. A libvirtd that has just started
- * takes up its running domains one by one, drops those whose QEMU is gone, and sends no event. */
-static const unsigned relist_at_sec[] = { 2, 10, 30, 120 };
+/* When all domains are listed again, in seconds after the connect, and then each time that long
+ * after the last. A libvirtd that has just started takes up its running domains one by one, drops
+ * those whose QEMU is gone, and sends no event; nor does it of some changes later on (link.c). */
+static const unsigned relist_at_sec[] = { 2, 10, 30 };
+#define RELIST_EVERY_SEC 60
+
+/* So long libvirt may take to say which domains there are; then who waits for it is told. */
+#define PATIENCE_SEC 30
 
 struct Libvirt {
         sd_event *event;
@@ -48,6 +53,9 @@ struct Libvirt {
 
         Connector *connector;
         char **networks; /* the active ones, never NULL */
+        bool awaited;    /* as HypervisorFacts has it; likewise the next */
+        bool silent;
+        sd_event_source *patience;
 
         unsigned n_relists;
         sd_event_source *relist_timer;
@@ -137,6 +145,27 @@ static const char *domain_name(Libvirt *self, const char *uuid) {
         return g_hash_table_lookup(self->names, uuid) ?: uuid;
 }
 
+/* Whether somebody may wait for libvirt to say which domains there are, and how long. */
+static void answer_await(Libvirt *self) {
+        if (!self->awaited)
+                timer_arm(self->patience, PATIENCE_SEC);
+        self->awaited = true;
+}
+
+static void answer_came(Libvirt *self, bool silent) {
+        timer_disarm(self->patience);
+        self->awaited = false;
+        self->silent = silent;
+}
+
+static int on_impatient(sd_event_source *source, uint64_t usec, void *userdata) {
+        Libvirt *self = userdata;
+
+        answer_came(self, true);
+        self->events->answer_overdue(self->userdata);
+        return 0;
+}
+
 /* A domain that was seen to be off says nothing more on its console. */
 static void domain_follow(Libvirt *self, const DomainFacts *facts) {
         g_hash_table_replace(self->names, g_strdup(facts->uuid), g_strdup(facts->name));
@@ -152,6 +181,7 @@ static void on_listed(Libvirt *self, Look *look) {
                 g_hash_table_remove_all(self->names);
                 for (unsigned i = 0; i < look->all->len; i++)
                         domain_follow(self, g_ptr_array_index(look->all, i));
+                answer_came(self, false);
                 self->events->domains_listed(self->userdata, look->all);
         } else
                 look_failed(self, look);
@@ -223,12 +253,13 @@ static int on_list_retry(sd_event_source *source, uint64_t usec, void *userdata)
 
 static int on_relist(sd_event_source *source, uint64_t usec, void *userdata) {
         Libvirt *self = userdata;
-        unsigned now = relist_at_sec[self->n_relists++];
+        unsigned n = ++self->n_relists;
 
         if (self_link(self))
                 looks_want_list(self->looks);
-        if (self->n_relists < G_N_ELEMENTS(relist_at_sec))
-                timer_arm(self->relist_timer, relist_at_sec[self->n_relists] - now);
+        timer_arm(self->relist_timer, n < G_N_ELEMENTS(relist_at_sec)
+                                              ? relist_at_sec[n] - relist_at_sec[n - 1]
+                                              : RELIST_EVERY_SEC);
         return 0;
 }
 
@@ -262,6 +293,7 @@ static void on_connected(void *owner) {
         self->list_retry_sec = RETRY_MIN_SEC;
         self->n_relists = 0;
         timer_arm(self->relist_timer, relist_at_sec[0]);
+        answer_await(self);
         self->events->connection_changed(self->userdata);
         looks_want_list(self->looks);
 }
@@ -271,6 +303,7 @@ static void on_lost(void *owner) {
 
         timer_disarm(self->relist_timer);
         timer_disarm(self->list_retry_timer);
+        answer_came(self, false);
         g_strfreev(self->networks);
         self->networks = g_new0(char *, 1);
         /* Core hears of it before the verbs fail. */
@@ -279,9 +312,11 @@ static void on_lost(void *owner) {
         looks_reset(self->looks);
 }
 
+/* An attempt that is still under way is only overdue. */
 static void on_unreachable(void *owner) {
         Libvirt *self = owner;
 
+        answer_came(self, connector_is_asking(self->connector));
         self->events->unreachable(self->userdata);
 }
 
@@ -315,6 +350,8 @@ static void op_facts(void *seam, HypervisorFacts *ret) {
         *ret = (HypervisorFacts){
                 .tried = connector_has_tried(self->connector),
                 .connected = facts,
+                .awaited = self->awaited,
+                .silent = self->silent,
                 .uri = self->uri,
                 .version = facts ? facts->version : "",
                 .kvm = facts && facts->kvm,
@@ -420,8 +457,18 @@ static void op_look(void *seam, const char *uuid) {
                 connector_ask(self->connector); /* a connection begins with a listing */
 }
 
+static void op_reach(void *seam) {
+        Libvirt *self = seam;
+
+        if (self_link(self) || self->silent)
+                return;
+        answer_await(self);
+        connector_ask(self->connector);
+}
+
 static const HypervisorOps ops = {
         .facts = op_facts,
+        .reach = op_reach,
         .define = op_define,
         .act = op_act,
         .attach = op_attach,
@@ -462,6 +509,8 @@ int libvirt_new(sd_event *event, const char *uri, Libvirt **ret) {
         if (r >= 0)
                 r = timer_new(event, on_list_retry, self, "libvirt-list-retry",
                               &self->list_retry_timer);
+        if (r >= 0)
+                r = timer_new(event, on_impatient, self, "libvirt-answer", &self->patience);
         if (r < 0)
                 return r;
         *ret = g_steal_pointer(&self);
@@ -471,6 +520,7 @@ int libvirt_new(sd_event *event, const char *uri, Libvirt **ret) {
 int libvirt_begin(Libvirt *self, const HypervisorEvents *events, void *userdata) {
         self->events = events;
         self->userdata = userdata;
+        answer_await(self);
         return connector_begin(self->connector);
 }
 
@@ -486,6 +536,7 @@ void libvirt_free(Libvirt *self) {
         g_thread_pool_free(self->lookers, FALSE, FALSE);
         sd_event_source_disable_unref(self->relist_timer);
         sd_event_source_disable_unref(self->list_retry_timer);
+        sd_event_source_disable_unref(self->patience);
         looks_free(self->looks);
         g_hash_table_unref(self->names);
         consoles_free(self->consoles);

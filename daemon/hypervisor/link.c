@@ -39,11 +39,21 @@ typedef struct Listener {
         bool abandoned;
 } Listener;
 
+/* After each of these the domain is looked at again. A change by virsh setvcpus, or by setmem of
+ * a definition alone, is told by none (libvirt 9.0.0, src/qemu/qemu_driver.c,
+ * qemuDomainSetVcpusFlags() and qemuDomainSetMemoryFlags()): the next listing finds it. */
 typedef enum LinkEvent {
-        EVENT_LIFECYCLE,
+        EVENT_LIFECYCLE, /* defined, redefined and renamed, too */
         EVENT_REBOOT,
         EVENT_DEVICE_ADDED,
         EVENT_DEVICE_REMOVED,
+        EVENT_DEVICE_REMOVAL_FAILED,
+        EVENT_METADATA,
+        EVENT_BALLOON,
+        EVENT_MEMORY_DEVICE,
+        EVENT_TUNABLE,
+        EVENT_DISK,
+        EVENT_BLOCK_JOB, /* one that has ended may have left the disk with another file */
         _EVENT_MAX,
 } LinkEvent;
 
@@ -144,6 +154,36 @@ static void on_device(virConnectPtr connection, virDomainPtr domain, const char 
         domain_changed(listener, domain);
 }
 
+static void on_metadata(virConnectPtr connection, virDomainPtr domain, int type, const char *uri,
+                        void *userdata) {
+        domain_changed(userdata, domain);
+}
+
+static void on_balloon(virConnectPtr connection, virDomainPtr domain, unsigned long long kib,
+                       void *userdata) {
+        domain_changed(userdata, domain);
+}
+
+static void on_memory_device(virConnectPtr connection, virDomainPtr domain, const char *alias,
+                             unsigned long long kib, void *userdata) {
+        domain_changed(userdata, domain);
+}
+
+static void on_tunable(virConnectPtr connection, virDomainPtr domain, virTypedParameterPtr params,
+                       int n_params, void *userdata) {
+        domain_changed(userdata, domain);
+}
+
+static void on_disk(virConnectPtr connection, virDomainPtr domain, const char *old_path,
+                    const char *new_path, const char *alias, int reason, void *userdata) {
+        domain_changed(userdata, domain);
+}
+
+static void on_block_job(virConnectPtr connection, virDomainPtr domain, const char *disk, int type,
+                         int status, void *userdata) {
+        domain_changed(userdata, domain);
+}
+
 static void on_network(virConnectPtr connection, virNetworkPtr network, int event, int detail,
                        void *userdata) {
         Listener *listener = userdata;
@@ -180,6 +220,18 @@ static int link_listen(Link *link) {
                                          EVENT_CALLBACK(on_device) },
                 [EVENT_DEVICE_REMOVED] = { VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED,
                                            EVENT_CALLBACK(on_device) },
+                [EVENT_DEVICE_REMOVAL_FAILED] = { VIR_DOMAIN_EVENT_ID_DEVICE_REMOVAL_FAILED,
+                                                  EVENT_CALLBACK(on_device) },
+                [EVENT_METADATA] = { VIR_DOMAIN_EVENT_ID_METADATA_CHANGE,
+                                     EVENT_CALLBACK(on_metadata) },
+                [EVENT_BALLOON] = { VIR_DOMAIN_EVENT_ID_BALLOON_CHANGE,
+                                    EVENT_CALLBACK(on_balloon) },
+                [EVENT_MEMORY_DEVICE] = { VIR_DOMAIN_EVENT_ID_MEMORY_DEVICE_SIZE_CHANGE,
+                                          EVENT_CALLBACK(on_memory_device) },
+                [EVENT_TUNABLE] = { VIR_DOMAIN_EVENT_ID_TUNABLE, EVENT_CALLBACK(on_tunable) },
+                [EVENT_DISK] = { VIR_DOMAIN_EVENT_ID_DISK_CHANGE, EVENT_CALLBACK(on_disk) },
+                [EVENT_BLOCK_JOB] = { VIR_DOMAIN_EVENT_ID_BLOCK_JOB_2,
+                                      EVENT_CALLBACK(on_block_job) },
         };
         virConnectPtr c = link->connection;
 

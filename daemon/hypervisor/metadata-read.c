@@ -101,3 +101,10 @@ void metadata_read(xmlXPathContext *context, DomainFacts *facts) {
         facts->autostart = autostart_get(ours->nodesetval->nodeTab[0]);
         metadata_read_gpus(context, facts->gpus, facts->cards);
 }
+
+void metadata_read_next(xmlXPathContext *context, DomainFacts *facts) {
+        g_autoptr(xmlXPathObject) ours = xml_find(context, OUR_ELEMENT);
+
+        facts->ours = facts->ours && ours;
+        facts->autostart = ours && autostart_get(ours->nodesetval->nodeTab[0]);
+}

@@ -7,6 +7,10 @@
 /* Fills @facts: ours, first_start, autostart, gpus and cards. */
 void metadata_read(xmlXPathContext *context, DomainFacts *facts);
 
+/* Corrects that by the definition, which says what is to come: a domain whose definition has no
+ * such element is not ours, and autostart is that of the definition. */
+void metadata_read_next(xmlXPathContext *context, DomainFacts *facts);
+
 /* Adds the GPUs that the element names to @gpus (PciAddress), each once, and to @cards
  * (CardIdentity; NULL = not wanted) those of which it says which cards they are. */
 void metadata_read_gpus(xmlXPathContext *context, GArray *gpus, GArray *cards);

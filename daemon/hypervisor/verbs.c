@@ -169,23 +169,25 @@ static void run_define(Verb *verb) {
 }
 
 static void run_act(Verb *verb) {
-        verb->refusal = domain_act(verb->link, verb->verb, verb->uuid);
+        verb->refusal = domain_act(verb->link, verb->verb, verb->uuid, verb->name);
 }
 
 static void run_attach(Verb *verb) {
-        verb->refusal = domain_attach(verb->link, verb->uuid, verb->device);
+        verb->refusal = domain_attach(verb->link, verb->uuid, verb->name, verb->device);
 }
 
 static void run_detach(Verb *verb) {
-        verb->refusal = domain_detach(verb->link, verb->uuid, verb->device->kind, verb->device->id);
+        verb->refusal = domain_detach(verb->link, verb->uuid, verb->name, verb->device->kind,
+                                      verb->device->id);
 }
 
 static void run_get_xml(Verb *verb) {
-        verb->refusal = domain_get_xml(verb->link, verb->uuid, &verb->xml);
+        verb->refusal = domain_get_xml(verb->link, verb->uuid, verb->name, &verb->xml);
 }
 
 static void run_open_console(Verb *verb) {
-        verb->refusal = domain_open_console(verb->link, verb->uuid, verb->terminal, &verb->fd);
+        verb->refusal =
+                domain_open_console(verb->link, verb->uuid, verb->name, verb->terminal, &verb->fd);
 }
 
 static void verb_run(void *data, void *pool_data) {

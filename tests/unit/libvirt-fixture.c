@@ -24,6 +24,7 @@ static DomainFacts *facts_take(DomainFacts *facts) {
         copy->first_start = facts->first_start;
         copy->vcpus = facts->vcpus;
         copy->memory_mib = facts->memory_mib;
+        copy->memory_now_mib = facts->memory_now_mib;
         copy->pid = facts->pid;
         copy->pidfd = facts->pidfd;
         facts->pidfd = -1;
@@ -41,6 +42,12 @@ static void on_unreachable(void *userdata) {
         Fixture *f = userdata;
 
         f->n_unreachable++;
+}
+
+static void on_answer_overdue(void *userdata) {
+        Fixture *f = userdata;
+
+        f->n_overdue++;
 }
 
 static void domain_remember(Fixture *f, DomainFacts *facts) {
@@ -86,6 +93,7 @@ void on_done(void *userdata, const Refusal *refusal) {
 const HypervisorEvents fixture_events = {
         .connection_changed = on_connection_changed,
         .unreachable = on_unreachable,
+        .answer_overdue = on_answer_overdue,
         .domains_listed = on_domains_listed,
         .domain_seen = on_domain_seen,
         .domain_gone = on_domain_gone,

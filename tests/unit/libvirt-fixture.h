@@ -21,7 +21,7 @@ typedef struct Fixture {
         Request request;
         DomainSpec spec;
 
-        unsigned n_connection_changed, n_listed, n_seen, n_gone, n_done, n_unreachable;
+        unsigned n_connection_changed, n_listed, n_seen, n_gone, n_done, n_unreachable, n_overdue;
         GHashTable *domains; /* UUID -> DomainFacts as last told */
         GPtrArray *order;    /* what was called, words */
         Refusal *refusal;    /* of the last verb */

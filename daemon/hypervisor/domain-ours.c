@@ -1,0 +1,56 @@
+/* Asked in the worker, right before libvirt is told to do something. No call of libvirt's does one
+ * thing on condition that another still holds, so between the look and the deed a moment remains,
+ * as it does for virsh. */
+#include "hypervisor/domain-ours.h"
+
+#include "hypervisor/domain-refusal.h"
+#include "hypervisor/domain-xml.h"
+
+#include <libvirt/libvirt.h>
+#include <libvirt/virterror.h>
+#include <string.h>
+
+static Refusal *refuse_taken_back(const char *doing, const char *name) {
+        return refusal_new(REFUSAL_NO_SUCH_MACHINE, name,
+                           "Use virsh for it. It is a machine again when its <metadata> has the "
+                           "element feos:machine again.",
+                           "The service does not %s %s: somebody has taken the element "
+                           "feos:machine out of its libvirt domain, which is not a machine of the "
+                           "service any more.",
+                           doing, name);
+}
+
+static Refusal *refuse_renamed(virDomainPtr domain, const char *doing, const char *name) {
+        g_autofree char *now = refusal_show(virDomainGetName(domain));
+
+        return refusal_new(REFUSAL_INVALID_STATE, name, "Look at it again, then call again.",
+                           "The service does not %s %s: that libvirt domain is called %s by now.",
+                           doing, name, now);
+}
+
+/* Of one that has gone libvirt itself will say so. */
+static Refusal *refuse_by_xml(Line *line, virDomainPtr domain, const char *doing,
+                              const char *name) {
+        char *now = virDomainGetXMLDesc(domain, 0);
+        char *next = now ? virDomainGetXMLDesc(domain, VIR_DOMAIN_XML_INACTIVE) : NULL;
+        Refusal *refusal = NULL;
+
+        if (next && !(domain_xml_is_ours(now) && domain_xml_is_ours(next)))
+                refusal = refuse_taken_back(doing, name);
+        else if (!next && !link_error_is_no_domain())
+                refusal = domain_refuse_by_libvirt(line, doing, name);
+
+        free(now);
+        free(next);
+        return refusal;
+}
+
+Refusal *domain_refuse_unless_ours(Line *line, virDomainPtr domain, const char *doing,
+                                   const char *name) {
+        char uuid[VIR_UUID_STRING_BUFLEN] = "";
+
+        (void)virDomainGetUUIDString(domain, uuid);
+        if (strcmp(name, uuid) != 0 && strcmp(name, virDomainGetName(domain)) != 0)
+                return refuse_renamed(domain, doing, name);
+        return refuse_by_xml(line, domain, doing, name);
+}
