@@ -1,6 +1,6 @@
-/* What is asked of machines as a whole: Start, the stops, Pause and its like, Delete. Each is judged
- * against the machine as it was last seen, then libvirt's side is asked, and the caller is answered
- * when that has. */
+/* What is asked of machines as a whole: Start, the stops, Pause and its like, Delete. Each is
+ * judged against the machine as it was last seen, then libvirt's side is asked, and the caller is
+ * answered when that has. */
 #include "core/manager-private.h"
 
 Refusal *no_such_machine(const char *name) {
@@ -37,9 +37,9 @@ Machine *machine_to_ask(Manager *manager, const char *name, MachineEvent event, 
         }
         if (manager_deletes(manager, machine)) {
                 call_refuse(done, userdata,
-                       refusal_new(REFUSAL_INVALID_STATE, machine->name,
-                                   "Wait until it is gone, then create it anew.",
-                                   "Machine %s is being deleted.", machine->name));
+                            refusal_new(REFUSAL_INVALID_STATE, machine->name,
+                                        "Wait until it is gone, then create it anew.",
+                                        "Machine %s is being deleted.", machine->name));
                 return NULL;
         }
         if (machine->launch || machine_step(machine->state, event, &after) == MACHINE_REFUSED) {

@@ -346,8 +346,9 @@ void manager_recover_gpu(Manager *manager, PciAddress address, ManagerDone done,
         }
         if (manager->host.ops->handing_over(manager->host.self, address)) {
                 call_refuse(done, userdata,
-                       gpu_refusal(gpu, gpu->view.fault != GPU_FAULT_NONE ? GPU_REFUSED_FAULTED
-                                                                          : GPU_REFUSED_PENDING));
+                            gpu_refusal(gpu, gpu->view.fault != GPU_FAULT_NONE
+                                                     ? GPU_REFUSED_FAULTED
+                                                     : GPU_REFUSED_PENDING));
                 return;
         }
         gpu_apply(gpu, GPU_CURED);
