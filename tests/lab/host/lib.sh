@@ -159,7 +159,7 @@ VM1=/org/feos/VM1
 vm1() {
     local method=$1
     shift
-    busctl --timeout=200 call org.feos.VM1 $VM1 org.feos.VM1 "$method" "$@"
+    busctl --timeout=200 -- call org.feos.VM1 $VM1 org.feos.VM1 "$method" "$@"
 }
 
 # service_is_up: it answers, and knows libvirt's domains. A lab host that is slow may have it answer
@@ -175,14 +175,14 @@ gpu_path() {
 }
 
 # gpu ADDRESS METHOD
-gpu() { busctl --timeout=200 call org.feos.VM1 "$(gpu_path "$1")" org.feos.VM1.GPU "$2"; }
+gpu() { busctl --timeout=200 -- call org.feos.VM1 "$(gpu_path "$1")" org.feos.VM1.GPU "$2"; }
 
 # machine NAME METHOD [SIGNATURE ARGUMENT...]: names in scenarios are letters only,
 # which paths keep.
 machine() {
     local name=$1 method=$2
     shift 2
-    busctl --timeout=200 call org.feos.VM1 "$VM1/machine/$name" org.feos.VM1.Machine "$method" "$@"
+    busctl --timeout=200 -- call org.feos.VM1 "$VM1/machine/$name" org.feos.VM1.Machine "$method" "$@"
 }
 
 # gpu_is ADDRESS STATE, and nothing under way with it.
