@@ -3,6 +3,7 @@
  * is our own metadata, when a machine's first start has happened. */
 #include "hypervisor/domain-look.h"
 
+#include "hypervisor/domain-lend.h"
 #include "hypervisor/domain-xml.h"
 
 #include "autoptr.h"
@@ -203,6 +204,8 @@ static DomainFacts *facts_read(Line *line, virDomainPtr domain) {
                 (facts->active || facts->balloon ? info.memory : info.maxMem) / 1024;
         if (facts->active && line_facts(line)->on_this_host)
                 process_find(facts);
+        if (started || !facts->active)
+                domain_mend(domain, facts, started);
         if (facts->ours && started && facts->first_start != FIRST_START_DONE)
                 first_start_done(domain, facts);
         return g_steal_pointer(&facts);

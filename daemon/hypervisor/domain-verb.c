@@ -2,7 +2,9 @@
  * word for what happened only as far as "refused"; what came of it shows the look that follows. */
 #include "hypervisor/domain-verb.h"
 
+#include "hypervisor/definition-edit.h"
 #include "hypervisor/domain-define.h"
+#include "hypervisor/domain-lend.h"
 #include "hypervisor/domain-look.h"
 #include "hypervisor/domain-ours.h"
 #include "hypervisor/domain-refusal.h"
@@ -11,7 +13,6 @@
 #include <errno.h>
 #include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
-#include <sys/stat.h>
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(virDomain, virDomainFree)
 
@@ -21,40 +22,48 @@ static Refusal *refuse(Line *line, HypervisorVerb verb, const char *name) {
 
 /* virtlogd opens the console's log but makes no folder for it. What a guest prints is nobody's but
  * the administrator's. */
-static Refusal *console_directory_make(const char *name) {
-        g_autofree char *path = NULL;
+static Refusal *log_folders_make(const char *xml, const char *name) {
+        g_auto(GStrv) folders = definition_log_folders(xml);
 
-        /* Such a name can be no machine of ours; do not walk where it points. */
-        if (!machine_name_is_valid(name))
+        for (char **folder = folders; *folder; folder++)
+                if (g_mkdir_with_parents(DOMAIN_CONSOLE_DIRECTORY, 0755) < 0 ||
+                    g_mkdir_with_parents(*folder, 0750) < 0)
+                        return refusal_new(REFUSAL_HYPERVISOR_FAILED, name,
+                                           "Make room there, or see who may write to it.",
+                                           "The folder %s for the console of machine %s could not "
+                                           "be made: %s",
+                                           *folder, name, g_strerror(errno));
+        return NULL;
+}
+
+static Refusal *create(Line *line, virDomainPtr domain, const char *name) {
+        g_autoptr(Refusal) refused = NULL;
+
+        /* No AUTODESTROY: machines live on when this daemon or libvirtd restarts. */
+        if (virDomainCreate(domain) == 0)
                 return NULL;
-        path = g_build_filename(DOMAIN_CONSOLE_DIRECTORY, name, NULL);
-        if (g_mkdir_with_parents(DOMAIN_CONSOLE_DIRECTORY, 0755) == 0 &&
-            (mkdir(path, 0750) == 0 || errno == EEXIST))
+        refused = refuse(line, HYPERVISOR_START, name);
+        /* Somebody else was faster, and what runs is the machine that was to run. */
+        if (virGetLastErrorCode() == VIR_ERR_OPERATION_INVALID && virDomainIsActive(domain) == 1)
                 return NULL;
-        return refusal_new(REFUSAL_HYPERVISOR_FAILED, name,
-                           "Make room there, or see who may write to it.",
-                           "The folder %s for the console of machine %s could not be made: %s",
-                           path, name, g_strerror(errno));
+        return g_steal_pointer(&refused);
+}
+
+static Refusal *start_lent(Line *line, virDomainPtr domain, const char *name, const char *xml) {
+        Refusal *refusal = line_facts(line)->on_this_host ? log_folders_make(xml, name) : NULL;
+
+        return refusal ?: create(line, domain, name);
 }
 
 static Refusal *start(Line *line, virDomainPtr domain, const char *name) {
-        Refusal *refusal = NULL;
+        g_autofree char *xml = domain_lend(domain);
+        Refusal *refusal =
+                xml ? start_lent(line, domain, name, xml) : refuse(line, HYPERVISOR_START, name);
 
-        if (line_facts(line)->on_this_host)
-                refusal = console_directory_make(name);
-        if (refusal)
-                return refusal;
-        /* No AUTODESTROY: machines live on when this daemon or libvirtd restarts. */
-        if (virDomainCreate(domain) < 0) {
-                g_autoptr(Refusal) refused = refuse(line, HYPERVISOR_START, name);
-
-                /* Somebody else was faster, and what runs is the machine that was to run. */
-                if (virGetLastErrorCode() != VIR_ERR_OPERATION_INVALID ||
-                    virDomainIsActive(domain) != 1)
-                        return g_steal_pointer(&refused);
-        }
-        domain_note_first_start(domain);
-        return NULL;
+        domain_take_back(domain, !refusal);
+        if (!refusal)
+                domain_note_first_start(domain);
+        return refusal;
 }
 
 static Refusal *shut_down(Line *line, virDomainPtr domain, const char *name) {

@@ -1,0 +1,116 @@
+/* Defines a machine anew for its start, and anew after it. Which of both a definition is, its own
+ * text says; that a start is under way, and its definition not left over from one, a set that dies
+ * with the process. */
+#include "hypervisor/domain-lend.h"
+
+#include "hypervisor/definition-edit.h"
+
+#include <libvirt/libvirt.h>
+#include <libvirt/virterror.h>
+#include <systemd/sd-journal.h>
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(virDomain, virDomainFree)
+
+/* UUIDs of the domains that are lent now. */
+static GHashTable *lent;
+G_LOCK_DEFINE_STATIC(lent);
+
+static void lent_add(virDomainPtr domain) {
+        char uuid[VIR_UUID_STRING_BUFLEN] = "";
+
+        (void)virDomainGetUUIDString(domain, uuid);
+        G_LOCK(lent);
+        if (!lent)
+                lent = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+        g_hash_table_add(lent, g_strdup(uuid));
+        G_UNLOCK(lent);
+}
+
+static void lent_remove(virDomainPtr domain) {
+        char uuid[VIR_UUID_STRING_BUFLEN] = "";
+
+        (void)virDomainGetUUIDString(domain, uuid);
+        G_LOCK(lent);
+        g_hash_table_remove(lent, uuid);
+        G_UNLOCK(lent);
+}
+
+static bool is_lent(const char *uuid) {
+        bool found;
+
+        G_LOCK(lent);
+        found = lent && g_hash_table_contains(lent, uuid);
+        G_UNLOCK(lent);
+        return found;
+}
+
+/* Whole, so with what libvirt tells to nobody else: it is to be defined again. */
+static char *definition_take(virDomainPtr domain) {
+        char *xml = virDomainGetXMLDesc(domain, VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE);
+        char *copy = g_strdup(xml);
+
+        free(xml);
+        return copy;
+}
+
+static bool define(virDomainPtr domain, const char *xml, const char *what) {
+        g_autoptr(virDomain) defined = virDomainDefineXML(virDomainGetConnect(domain), xml);
+
+        if (!defined)
+                sd_journal_print(LOG_WARNING, "Could not %s the definition of machine %s: %s", what,
+                                 virDomainGetName(domain), virGetLastErrorMessage());
+        return defined;
+}
+
+/* The link alone: no attribute whose reading may wait for the device. */
+static bool is_on_vfio(PciAddress function) {
+        char shown[PCI_ADDRESS_BUFFER];
+        g_autofree char *path = g_strdup_printf("/sys/bus/pci/devices/%s/driver",
+                                                pci_address_print(function, shown));
+        g_autofree char *link = g_file_read_link(path, NULL);
+
+        return link && g_str_has_suffix(link, "/vfio-pci");
+}
+
+/* Looked at last of all: what somebody rebinds from now on libvirt unbinds again. */
+static bool are_on_vfio(const char *xml) {
+        g_autoptr(GArray) functions = definition_functions(xml);
+
+        for (guint i = 0; i < functions->len; i++)
+                if (!is_on_vfio(g_array_index(functions, PciAddress, i)))
+                        return false;
+        return true;
+}
+
+char *domain_lend(virDomainPtr domain) {
+        g_autofree char *xml = NULL, *edited = NULL;
+
+        lent_add(domain);
+        xml = definition_take(domain);
+        if (xml && definition_for_start(xml, are_on_vfio(xml), &edited) > 0 &&
+            define(domain, edited, "make ready"))
+                return g_steal_pointer(&edited);
+        return g_steal_pointer(&xml);
+}
+
+static void take_back(virDomainPtr domain, bool started) {
+        g_autofree char *xml = definition_take(domain), *edited = NULL;
+
+        /* What could not be asked is looked at again: domain_mend(). */
+        if (xml && definition_at_rest(xml, started, &edited) > 0)
+                (void)define(domain, edited, "put to rest");
+}
+
+void domain_take_back(virDomainPtr domain, bool started) {
+        take_back(domain, started);
+        lent_remove(domain);
+}
+
+void domain_mend(virDomainPtr domain, const DomainFacts *facts, bool started) {
+        bool managed = false;
+
+        for (guint i = 0; !managed && i < facts->defined_hostdevs->len; i++)
+                managed = g_array_index(facts->defined_hostdevs, DefinedHostdev, i).managed;
+        if (facts->ours && managed && !is_lent(facts->uuid))
+                take_back(domain, started);
+}
