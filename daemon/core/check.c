@@ -229,6 +229,14 @@ void check_hypervisor(const CheckFacts *facts, const char *subject, GPtrArray *f
                 findings_error(
                         findings, REFUSAL_HYPERVISOR_UNAVAILABLE, subject, "Try again in a moment.",
                         "libvirt at %s has not told its domains yet.", facts->hypervisor.uri);
+        if (facts->hypervisor.elsewhere && facts->cards && facts->cards->len > 0)
+                findings_error(
+                        findings, REFUSAL_HYPERVISOR_UNAVAILABLE, subject,
+                        "Have vmd.conf say URI=qemu:///system in [Hypervisor], and start the "
+                        "service anew.",
+                        "libvirt at %s is not known to be the one of this host, so its "
+                        "machines can have none of this host's GPUs.",
+                        facts->hypervisor.uri);
 }
 
 static void check_cpus(const CheckFacts *facts, const Request *request, GPtrArray *findings) {

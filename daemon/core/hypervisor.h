@@ -132,6 +132,7 @@ typedef struct HypervisorFacts {
                        * there are: domains_listed, unreachable or, after 30 s, answer_overdue
                        * follows */
         bool silent;  /* it was asked so, and had no answer within 30 s: it still may come */
+        bool elsewhere;              /* its QEMUs are not known to be processes of this host */
         const char *uri;             /* as configured */
         const char *version;         /* "9.0.0 (QEMU 7.2.0)"; "" while not connected */
         bool kvm;                    /* domains may be of type kvm */

@@ -24,6 +24,7 @@ struct Connector {
         uint64_t attempt;  /* the number of the latest */
         bool closed_early; /* lost before we heard that it was there */
         bool tried;
+        bool told;   /* what is lost with this URI */
         bool asking; /* an attempt is under way */
         unsigned retry_sec;
         sd_event_source *timer;
@@ -132,6 +133,20 @@ static void on_link_notify(void *userdata, LinkNews news, const char *uuid) {
                         notice_free);
 }
 
+/* Once: the URI stays the same until the daemon ends. */
+static void tell_what_is_lost(Connector *self) {
+        const ConnectionFacts *facts = link_facts(self->link);
+
+        if (facts->on_this_host || facts->test || self->told)
+                return;
+        self->told = true;
+        sd_journal_print(LOG_WARNING,
+                         "libvirt at %s is not known to be the one of this host (qemu:///system): "
+                         "its machines get no GPU and no Ignition configuration, no folder is made "
+                         "for their consoles' logs, and that one has ended is only libvirt's word.",
+                         self->uri);
+}
+
 /* Main thread. */
 static void on_attempted(void *owner, void *data) {
         Attempt *attempt = data;
@@ -145,6 +160,7 @@ static void on_attempted(void *owner, void *data) {
                 self->retry_sec = RETRY_MIN_SEC;
                 sd_journal_print(LOG_INFO, "Connected to libvirt %s at %s.",
                                  link_facts(self->link)->version, self->uri);
+                tell_what_is_lost(self);
                 self->ops->connected(self->self);
         } else {
                 /* Once aloud; while it stays away there is nothing new to say. */

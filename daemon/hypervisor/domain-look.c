@@ -155,6 +155,23 @@ static void process_find(DomainFacts *facts) {
         fd = -1;
 }
 
+/* A socket that leads to another host's libvirt looks like this host's until now. */
+static void process_look_for(Line *line, virDomainPtr domain, DomainFacts *facts, bool started) {
+        g_autofree char *shown = NULL;
+
+        process_find(facts);
+        if (facts->pid != 0 || !started || virDomainIsActive(domain) != 1 ||
+            !line_may_tell_missing(line))
+                return;
+        shown = refusal_show(facts->name);
+        sd_journal_print(
+                LOG_WARNING,
+                "No QEMU of this host can be found for domain %s: there is no such process, "
+                "or no file of it in " PID_DIRECTORY ". That it has ended is only libvirt's "
+                "word.",
+                shown);
+}
+
 static int metadata_set(virDomainPtr domain, const char *metadata, unsigned flags) {
         return virDomainSetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT, metadata,
                                     DOMAIN_METADATA_PREFIX, DOMAIN_METADATA_URI, flags);
@@ -203,7 +220,7 @@ static DomainFacts *facts_read(Line *line, virDomainPtr domain) {
         facts->memory_now_mib =
                 (facts->active || facts->balloon ? info.memory : info.maxMem) / 1024;
         if (facts->active && line_facts(line)->on_this_host)
-                process_find(facts);
+                process_look_for(line, domain, facts, started);
         if (started || !facts->active)
                 domain_mend(domain, facts, started);
         if (facts->ours && started && facts->first_start != FIRST_START_DONE)

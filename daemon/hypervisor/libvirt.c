@@ -352,6 +352,7 @@ static void op_facts(void *seam, HypervisorFacts *ret) {
                 .connected = facts,
                 .awaited = self->awaited,
                 .silent = self->silent,
+                .elsewhere = facts && !facts->on_this_host && !facts->test,
                 .uri = self->uri,
                 .version = facts ? facts->version : "",
                 .kvm = facts && facts->kvm,

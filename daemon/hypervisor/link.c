@@ -5,6 +5,7 @@
 #include "hypervisor/link.h"
 
 #include "hypervisor/domain-xml.h"
+#include "hypervisor/uri.h"
 
 #include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
@@ -17,9 +18,6 @@
 
 /* So many lines are kept for the next call; opening one costs some 10 ms. */
 #define LINES_IDLE_MAX 4
-
-/* The URI whose domains are processes of this host, run by root's libvirtd. */
-#define SYSTEM_URI "qemu:///system"
 
 /* Each event has a callback of its own type behind one registration. As libvirt's own macro for
  * this, by way of the type that compilers take for "any function". */
@@ -69,6 +67,7 @@ struct Link {
         char *uri;
         GMutex mutex;
         GPtrArray *idle; /* virConnectPtr, lines that nobody has; under the mutex */
+        gint told_missing;
 };
 
 struct Line {
@@ -280,12 +279,21 @@ static char *capabilities_read(virConnectPtr c, const char *type) {
         return copy;
 }
 
-static int link_ask(Link *link, const char *uri, const char *type) {
+/* By the URI that libvirt has made of ours, which may be an alias of its own configuration. */
+static bool is_on_this_host(virConnectPtr c) {
+        char *uri = virConnectGetURI(c);
+        bool is = uri && uri_is_of_this_host(uri);
+
+        free(uri);
+        return is;
+}
+
+static int link_ask(Link *link, const char *type) {
         virConnectPtr c = link->connection;
         g_autofree char *kvm = NULL, *qemu = NULL;
         const char *capabilities;
 
-        link->facts.on_this_host = strcmp(uri, SYSTEM_URI) == 0;
+        link->facts.on_this_host = is_on_this_host(c);
         link->facts.version = versions_read(c, type);
         if (!link->facts.version)
                 return -1;
@@ -308,7 +316,7 @@ static int link_begin(Link *link, const char *uri) {
         link->facts.test = strcmp(type, "TEST") == 0;
         if (link_listen(link) < 0)
                 return -1;
-        return link_ask(link, uri, type);
+        return link_ask(link, type);
 }
 
 /* Blocks. Each registration holds the connection, so they all have to go before it closes. */
@@ -493,6 +501,10 @@ void line_give_back(Line *line) {
 
 const ConnectionFacts *line_facts(const Line *line) {
         return &line->link->facts;
+}
+
+bool line_may_tell_missing(Line *line) {
+        return g_atomic_int_compare_and_exchange(&line->link->told_missing, 0, 1);
 }
 
 virConnectPtr line_connection(Line *line) {

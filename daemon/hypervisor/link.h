@@ -76,6 +76,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Line, line_give_back)
 const ConnectionFacts *line_facts(const Line *line);
 struct _virConnect *line_connection(Line *line);
 
+/* True for the first caller of a link alone: who then says that a QEMU was not found. */
+bool line_may_tell_missing(Line *line);
+
 /* The domain with @uuid (virDomainFree()). Blocks. NULL: *ret_missing says that there is none, else
  * libvirt's error is why. */
 struct _virDomain *line_domain(Line *line, const char *uuid, bool *ret_missing);

@@ -294,6 +294,20 @@ static void libvirt_away_or_not_ready(void **state) {
         expect(scene, REFUSAL_HYPERVISOR_UNAVAILABLE, "box", "not told");
 }
 
+static void libvirt_of_another_host_gets_no_gpu(void **state) {
+        Scene *scene = scene_new();
+
+        scene->facts.hypervisor.elsewhere = true;
+        scene->facts.hypervisor.uri = "qemu+ssh://far/system";
+        expect_remedy(scene, REFUSAL_HYPERVISOR_UNAVAILABLE, "box", "qemu+ssh://far/system",
+                      "qemu:///system");
+        scene = scene_new();
+        scene->facts.hypervisor.elsewhere = true;
+        g_array_set_size(scene->request->gpus, 0);
+        g_array_set_size(scene->facts.cards, 0);
+        expect_nothing(scene);
+}
+
 static void uefi_that_is_not_there_and_kvm_that_is_not_there(void **state) {
         Scene *scene = scene_new();
 
@@ -576,6 +590,7 @@ int main(void) {
                 cmocka_unit_test(more_than_the_host_has),
                 cmocka_unit_test(a_host_with_one_cpu_runs_the_default),
                 cmocka_unit_test(libvirt_away_or_not_ready),
+                cmocka_unit_test(libvirt_of_another_host_gets_no_gpu),
                 cmocka_unit_test(uefi_that_is_not_there_and_kvm_that_is_not_there),
                 cmocka_unit_test(huge_pages_that_are_not_reserved_are_told_with_their_numbers),
                 cmocka_unit_test(a_network_that_is_not_there),
