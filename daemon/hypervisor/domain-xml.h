@@ -43,9 +43,9 @@ typedef struct VolumeFinder {
 } VolumeFinder;
 
 /* Reads a domain's XML, that of the running domain where @facts says that it is active, into
- * @facts: ours, first_start, autostart, gpus, cards, hostdevs, disks, nics, files, hugepages, balloon
- * and console; every other field is left alone. @volumes NULL: nobody tells where volumes are. -EBADMSG
- * when @xml is no libvirt domain; @facts is then unchanged. */
+ * @facts: ours, first_start, autostart, gpus, cards, hostdevs, disks, nics, files, hugepages,
+ * balloon and console; every other field is left alone. @volumes NULL: nobody tells where volumes
+ * are. -EBADMSG when @xml is no libvirt domain; @facts is then unchanged. */
 int domain_xml_parse(const char *xml, const VolumeFinder *volumes, DomainFacts *facts);
 
 /* Reads in the XML of the same domain's definition what its next start will have: adds to @facts

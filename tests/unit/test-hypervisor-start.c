@@ -136,6 +136,8 @@ static void a_machine_renamed_before_its_first_start_starts(void **state) {
         renamed = virDomainLookupByUUIDString(theirs, UUID);
         assert_non_null(renamed);
         assert_int_equal(virDomainRename(renamed, "other", 0), 0);
+        while (!g_str_equal(domain(&f, UUID)->name, "other"))
+                await(&f, &f.n_seen, f.n_seen + 1);
 
         act(&f, HYPERVISOR_START, UUID);
         assert_done(&f);
