@@ -1,42 +1,53 @@
 /* Resolves the paths that a request names, as root on behalf of somebody who is not: what may be
  * used lies in one of the administrator's directories, links followed, or is one of the block
- * devices that were listed. A path that cannot be allowed is refused by its text alone, before the
- * file system is asked, so that the answers tell nobody what lies elsewhere. Knows neither machines
- * nor libvirt. */
+ * devices that were listed, and nobody but root can put another thing there before QEMU opens it. A
+ * path that cannot be allowed is refused by its text alone, before the file system is asked, and
+ * what leads out gets one answer whatever is there: so the answers tell nobody what lies elsewhere.
+ * Knows neither machines nor libvirt. */
 #include "survey-images.h"
 
-#include "autoptr.h"
+#include "core/refusal.h"
+#include "survey-identity.h"
+#include "survey-reach.h"
+#include "survey-walk.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <fnmatch.h>
+#include <glob.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-/* The qcow2 header (QEMU, docs/interop/qcow2.txt): magic, version, offset of the backing file's
- * name, and from version 3 on the features that a reader must know; all big-endian. */
-#define QCOW2_MAGIC           0x514649fbu
-#define QCOW2_HEADER_BYTES    80
-#define QCOW2_AT_VERSION      4
-#define QCOW2_AT_BACKING_FILE 8
-#define QCOW2_AT_INCOMPATIBLE 72
-#define QCOW2_HEADER_BYTES_V2 72
-#define QCOW2_EXTERNAL_DATA   (UINT64_C(1) << 2)
+/* One path and what is known of it so far. */
+typedef struct Search {
+        const ImageRules *rules;
+        const char *path; /* as asked */
+        bool qcow2;
+        char *name; /* absolute, as a definition is to have it */
+        char *base; /* the image directory that it is in by its name, without links; NULL = a
+                     * device */
+} Search;
 
-static ImageAnswer *answer_new(ImageVerdict verdict, const char *path, char *resolved,
-                               const char *why) {
+static void search_clear(Search *search) {
+        g_clear_pointer(&search->name, g_free);
+        g_clear_pointer(&search->base, g_free);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Search, search_clear)
+
+static ImageAnswer *answer_new(const char *path, ImageVerdict verdict, const char *why,
+                               const char *remedy) {
         ImageAnswer *answer = g_new0(ImageAnswer, 1);
 
         answer->verdict = verdict;
         answer->path = g_strdup(path);
-        answer->resolved = resolved;
+        answer->identities = g_array_new(FALSE, TRUE, sizeof(FileIdentity));
         answer->why = g_strdup(why);
+        answer->remedy = g_strdup(remedy);
         return answer;
 }
 
 static ImageAnswer *answer_refuse(const char *path, const char *why) {
-        return answer_new(IMAGE_NOT_ALLOWED, path, NULL, why);
+        return answer_new(path, IMAGE_NOT_ALLOWED, why, NULL);
 }
 
 static bool path_climbs(const char *path) {
@@ -45,26 +56,25 @@ static bool path_climbs(const char *path) {
         return g_strv_contains((const char *const *)parts, "..");
 }
 
-/* Whether @path is something in @directory or deeper, by its text. */
-static bool path_is_beneath(const char *path, const char *directory) {
-        size_t length = strlen(directory);
+/* The absolute @path without what means nothing in it: doubled slashes and "." */
+static char *path_plain(const char *path) {
+        g_auto(GStrv) parts = g_strsplit(path, "/", -1);
+        g_autoptr(GString) plain = g_string_new(NULL);
 
-        while (length > 0 && directory[length - 1] == '/')
-                length--;
-        return strncmp(path, directory, length) == 0 && path[length] == '/' &&
-               path[length + strspn(path + length, "/")] != '\0';
+        for (char **part = parts; *part; part++)
+                if (**part && strcmp(*part, ".") != 0)
+                        g_string_append_printf(plain, "/%s", *part);
+        return g_string_free(g_steal_pointer(&plain), FALSE);
 }
 
-/* Beneath a directory as the administrator named it, or as it is with links followed. */
-static bool path_is_in_directories(const ImageRules *rules, const char *path, bool named_too) {
-        for (char *const *directory = rules->directories; *directory; directory++) {
-                g_autofree char *real = realpath(*directory, NULL);
+/* What is left of @path beneath @directory, by their texts; NULL where it is not in there. */
+static const char *path_beneath(const char *path, const char *directory) {
+        size_t length = strlen(directory);
 
-                if ((named_too && path_is_beneath(path, *directory)) ||
-                    (real && path_is_beneath(path, real)))
-                        return true;
-        }
-        return false;
+        if (length == 1)
+                length = 0; /* the root folder */
+        return strncmp(path, directory, length) == 0 && path[length] == '/' ? path + length + 1
+                                                                            : NULL;
 }
 
 static bool path_is_listed_device(const ImageRules *rules, const char *path) {
@@ -74,100 +84,254 @@ static bool path_is_listed_device(const ImageRules *rules, const char *path) {
         return false;
 }
 
-/* The links beneath /dev are udev's, so a name there that was listed stands for what it leads to;
- * anywhere else somebody who may write there could bend it. */
-static bool device_is_allowed(const ImageRules *rules, const char *path, const char *resolved) {
-        return (g_str_has_prefix(path, "/dev/") && path_is_listed_device(rules, path)) ||
-               path_is_listed_device(rules, resolved);
+/* --- what stands in the way --- */
+
+static ImageAnswer *outside_refuse(const Search *search) {
+        return answer_refuse(search->path, "leads out of the image directories by a symbolic link");
 }
 
-static uint64_t big_endian_read(const unsigned char *bytes, size_t count) {
-        uint64_t value = 0;
-
-        for (size_t i = 0; i < count; i++)
-                value = value << 8 | bytes[i];
-        return value;
+static bool path_is_at_or_beneath(const char *path, const char *directory) {
+        return strcmp(path, directory) == 0 || path_beneath(path, directory);
 }
 
-/* Why the file is not to be opened as qcow2, NULL when it is. Such a header may name other files,
- * which QEMU would open as well. */
-static const char *qcow2_survey(const char *resolved) {
-        g_autofd int fd = open(resolved, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-        unsigned char header[QCOW2_HEADER_BYTES] = { 0 };
-        ssize_t n = fd < 0 ? -1 : pread(fd, header, sizeof header, 0);
-        uint64_t version;
+/* In the directory that was looked into, or in another one that a link leads to. */
+static bool place_is_inside(const Search *search, const char *place) {
+        if (path_is_at_or_beneath(place, search->base))
+                return true;
+        for (char *const *directory = search->rules->directories; *directory; directory++) {
+                g_autofree char *real = realpath(*directory, NULL);
 
-        if (n < 0)
-                return "could not be read";
-        if (n < QCOW2_HEADER_BYTES_V2 || big_endian_read(header, 4) != QCOW2_MAGIC)
-                return "is not in the format qcow2";
-
-        version = big_endian_read(header + QCOW2_AT_VERSION, 4);
-        if (version != 2 && (version != 3 || n < QCOW2_HEADER_BYTES))
-                return "is of an unknown version of the format qcow2";
-        if (big_endian_read(header + QCOW2_AT_BACKING_FILE, 8) != 0)
-                return "has a backing file; flatten it with qemu-img convert";
-        if (version == 3 &&
-            (big_endian_read(header + QCOW2_AT_INCOMPATIBLE, 8) & QCOW2_EXTERNAL_DATA) != 0)
-                return "keeps its data in another file; make one of them with qemu-img convert";
-        return NULL;
+                if (real && path_is_at_or_beneath(place, real))
+                        return true;
+        }
+        return false;
 }
 
-static ImageAnswer *error_answer(const char *path, int error) {
-        switch (error) {
+/* What could not be looked at is not known: it may be there, and another one must not be taken in
+ * its place. */
+static ImageAnswer *unknown_refuse(const Search *search, const Walk *walk) {
+        g_autofree char *at = refusal_show(walk->at->str);
+        g_autofree char *why =
+                g_strdup_printf("could not be looked at: %s: %s", at, g_strerror(-walk->error));
+        bool kept_out = walk->error == -EACCES || walk->error == -EPERM;
+
+        return answer_new(search->path, IMAGE_NOT_ALLOWED, why,
+                          kept_out ? "Let root look into that folder: on a file server by "
+                                     "no_root_squash, or by the folder's mode."
+                                   : "See whether the file system there answers; mount it again, "
+                                     "or take the directory out of the configuration.");
+}
+
+static ImageAnswer *walk_refuse(const Search *search, const Walk *walk) {
+        if (walk->bent)
+                return answer_new(
+                        search->path, IMAGE_NOT_ALLOWED, walk->bent,
+                        "Have that belong to root, and take the right to write from group "
+                        "and others (chown root, chmod go-w), or use another folder.");
+        switch (-walk->error) {
         case ENOENT:
         case ENOTDIR:
-                return answer_new(IMAGE_NOT_FOUND, path, NULL, "does not exist");
+                return answer_new(search->path, IMAGE_NOT_FOUND, "does not exist", NULL);
         case ELOOP:
-                return answer_refuse(path, "leads through too many symbolic links");
+                return answer_refuse(search->path, "leads through too many symbolic links");
         case ENAMETOOLONG:
-                return answer_refuse(path, "has too long a name");
+                return answer_refuse(search->path, "has too long a name");
         default:
-                return answer_new(IMAGE_NOT_FOUND, path, NULL, "cannot be reached");
+                return unknown_refuse(search, walk);
         }
 }
 
-/* @candidate is absolute and may be looked at. */
-static ImageAnswer *candidate_survey(const ImageRules *rules, const char *path,
-                                     const char *candidate, bool qcow2) {
-        g_autofree char *resolved = realpath(candidate, NULL);
-        const char *why = NULL;
-        struct stat status;
-        ImageAnswer *answer;
+/* --- what was found --- */
 
-        if (!resolved || stat(resolved, &status) < 0)
-                return error_answer(path, errno);
+/* The walk has come to it, and it may be used. */
+static ImageAnswer *found_answer(const Search *search, const Walk *walk) {
+        ImageAnswer *answer = answer_new(search->path, IMAGE_OK, NULL, NULL);
+        int r = identities_survey(&walk->status, answer->identities);
 
-        if (S_ISBLK(status.st_mode)) {
-                if (!device_is_allowed(rules, candidate, resolved))
-                        why = "is a block device that the administrator has not listed";
-        } else if (!path_is_in_directories(rules, resolved, false))
-                why = "leads out of the image directories by a symbolic link";
-        else if (!S_ISREG(status.st_mode))
-                why = "is neither a regular file nor a block device";
+        answer->block = S_ISBLK(walk->status.st_mode);
+        if (r < 0) {
+                g_autofree char *why = g_strdup_printf("is made of what could not be looked at: %s",
+                                                       g_strerror(-r));
 
-        if (!why && qcow2)
-                why = qcow2_survey(resolved);
-        if (why)
-                return answer_refuse(path, why);
-        answer = answer_new(IMAGE_OK, path, g_steal_pointer(&resolved), NULL);
-        answer->block = S_ISBLK(status.st_mode);
+                image_answer_refuse(answer, why, NULL);
+        } else
+                reach_survey(walk, search->rules->apparmor, search->qcow2, answer);
+        if (answer->verdict == IMAGE_OK) {
+                answer->name = g_strdup(search->name);
+                answer->resolved = g_strdup(walk->at->str);
+        } else
+                g_array_set_size(answer->identities, 0);
         return answer;
 }
 
-/* A file name: the first directory that has such an entry decides. */
-static ImageAnswer *name_survey(const ImageRules *rules, const char *name, bool qcow2) {
-        for (char *const *directory = rules->directories; *directory; directory++) {
-                g_autofree char *candidate = g_build_filename(*directory, name, NULL);
-                struct stat status;
+/* Something that lies in an image directory by its name. A link there stands for a device only
+ * where that was listed by the name that it has without links: the link itself proves nothing. */
+static ImageAnswer *entry_judge(const Search *search, const Walk *walk) {
+        bool block = S_ISBLK(walk->status.st_mode);
 
-                if (lstat(candidate, &status) == 0)
-                        return candidate_survey(rules, name, candidate, qcow2);
+        if (block && path_is_listed_device(search->rules, walk->at->str))
+                return found_answer(search, walk);
+        if (!place_is_inside(search, walk->at->str))
+                return outside_refuse(search);
+        if (block)
+                return answer_refuse(search->path,
+                                     "is a block device that the administrator has not listed");
+        if (!S_ISREG(walk->status.st_mode))
+                return answer_refuse(search->path, "is neither a regular file nor a block device");
+        return found_answer(search, walk);
+}
+
+/* Looks for @rest in the directory that the walk has come to. NULL when it may look in another one:
+ * then nothing of that name is there. */
+static ImageAnswer *entry_survey(Search *search, Walk *walk, const char *directory,
+                                 const char *rest) {
+        unsigned links = walk->links;
+        char *name = g_build_filename(directory, rest, NULL);
+
+        g_free(search->base);
+        search->base = g_strdup(walk->at->str);
+        g_free(search->name);
+        search->name = name;
+        if (walk_along(walk, rest))
+                return entry_judge(search, walk);
+        if (walk->links == links && (walk->error == -ENOENT || walk->error == -ENOTDIR))
+                return NULL;
+        if (!place_is_inside(search, walk->at->str))
+                return outside_refuse(search);
+        return walk_refuse(search, walk);
+}
+
+/* A file name: the first directory that has such an entry decides. One that is not there is passed
+ * over; one that could not be looked at may have it. */
+static ImageAnswer *name_survey(Search *search) {
+        for (char *const *given = search->rules->directories; *given; given++) {
+                g_autofree char *directory = path_plain(*given);
+                g_autoptr(Walk) walk = walk_new(search->rules->qemu_uid);
+                ImageAnswer *answer = NULL;
+
+                if (walk_along(walk, directory))
+                        answer = entry_survey(search, walk, directory, search->path);
+                else if (walk->error != -ENOENT && walk->error != -ENOTDIR)
+                        answer = walk_refuse(search, walk);
+                if (answer)
+                        return answer;
         }
-        return answer_new(IMAGE_NOT_FOUND, name, NULL, "is in none of the image directories");
+        return answer_new(search->path, IMAGE_NOT_FOUND, "is in none of the image directories",
+                          NULL);
+}
+
+/* An absolute path beneath @directory, of which @beneath is what follows. */
+static ImageAnswer *path_survey(Search *search, const char *directory, const char *beneath) {
+        g_autofree char *rest = g_strdup(beneath);
+        g_autoptr(Walk) walk = walk_new(search->rules->qemu_uid);
+        ImageAnswer *answer;
+
+        if (!walk_along(walk, directory))
+                return walk_refuse(search, walk);
+        answer = entry_survey(search, walk, directory, rest);
+        return answer ?: walk_refuse(search, walk);
+}
+
+/* --- block devices --- */
+
+/* A listed name that leads to @device now; NULL = none. New. */
+static char *listed_name_find(const ImageRules *rules, const char *device) {
+        for (char *const *pattern = rules->block_devices; *pattern; pattern++) {
+                g_autofree char *found = NULL;
+                glob_t names;
+
+                if (!g_str_has_prefix(*pattern, "/dev/") ||
+                    glob(*pattern, GLOB_NOSORT, NULL, &names) != 0)
+                        continue;
+                for (size_t i = 0; i < names.gl_pathc && !found; i++) {
+                        g_autofree char *real = realpath(names.gl_pathv[i], NULL);
+
+                        if (g_strcmp0(real, device) == 0)
+                                found = g_strdup(names.gl_pathv[i]);
+                }
+                globfree(&names);
+                if (found)
+                        return g_steal_pointer(&found);
+        }
+        return NULL;
+}
+
+/* The same of what is there and of what is not. The kernel gives its own names out anew at each
+ * boot, so a definition that has one may mean another disk by now. */
+static ImageAnswer *unlisted_refuse(const Search *search, const char *device) {
+        g_autofree char *listed = device ? listed_name_find(search->rules, device) : NULL;
+        g_autofree char *shown = listed ? refusal_show(listed) : NULL;
+        g_autofree char *remedy =
+                listed ? g_strdup_printf("The listed name %s leads to that device now: if it is "
+                                         "meant, use that name, and where a machine's definition "
+                                         "has the other one, edit it (virsh edit).",
+                                         shown)
+                       : g_strdup("Name a device as BlockDevices= lists it, or list it there by a "
+                                  "name that it keeps, as in /dev/disk/by-id; where a machine's "
+                                  "definition has another name, edit it (virsh edit).");
+
+        return answer_new(search->path, IMAGE_NOT_ALLOWED,
+                          "is not a name of a block device that the administrator has listed",
+                          remedy);
+}
+
+/* A name beneath /dev is udev's, and stands for what it leads to. */
+static ImageAnswer *device_survey(const Search *search) {
+        bool listed = path_is_listed_device(search->rules, search->name);
+        g_autoptr(Walk) walk = walk_new(search->rules->qemu_uid);
+        bool arrived;
+
+        walk->in_dev = true;
+        arrived = walk_along(walk, search->name);
+        if (!listed && !(arrived && path_is_listed_device(search->rules, walk->at->str)))
+                return unlisted_refuse(search, arrived ? walk->at->str : NULL);
+        if (!arrived)
+                return walk_refuse(search, walk);
+        if (!S_ISBLK(walk->status.st_mode))
+                return answer_refuse(search->path, "is not a block device");
+        return found_answer(search, walk);
+}
+
+/* A listed node that lies elsewhere; a link to it was made by who may write there. */
+static ImageAnswer *node_survey(const Search *search) {
+        g_autoptr(Walk) walk = walk_new(search->rules->qemu_uid);
+
+        if (!walk_along(walk, search->name))
+                return walk_refuse(search, walk);
+        if (!S_ISBLK(walk->status.st_mode) || !path_is_listed_device(search->rules, walk->at->str))
+                return answer_refuse(search->path, "is not a block device");
+        return found_answer(search, walk);
+}
+
+/* --- */
+
+/* Beneath a directory as the administrator named it; only then, beneath one as it is without links:
+ * that asks the file systems of all of them. */
+static ImageAnswer *absolute_survey(Search *search) {
+        for (char *const *given = search->rules->directories; *given; given++) {
+                g_autofree char *directory = path_plain(*given);
+                const char *rest = path_beneath(search->name, directory);
+
+                if (rest)
+                        return path_survey(search, directory, rest);
+        }
+        if (g_str_has_prefix(search->name, "/dev/"))
+                return device_survey(search);
+        if (path_is_listed_device(search->rules, search->name))
+                return node_survey(search);
+        for (char *const *given = search->rules->directories; *given; given++) {
+                g_autofree char *real = realpath(*given, NULL);
+                const char *rest = real ? path_beneath(search->name, real) : NULL;
+
+                if (rest)
+                        return path_survey(search, real, rest);
+        }
+        return answer_refuse(search->path, "lies outside the image directories");
 }
 
 ImageAnswer *image_survey(const ImageRules *rules, const char *path, bool qcow2) {
+        g_auto(Search) search = { .rules = rules, .path = path, .qcow2 = qcow2 };
+
         if (!*path || strcmp(path, ".") == 0)
                 return answer_refuse(path, "has no name");
         if (path_climbs(path))
@@ -175,9 +339,9 @@ ImageAnswer *image_survey(const ImageRules *rules, const char *path, bool qcow2)
         if (*path != '/')
                 return strchr(path, '/')
                                ? answer_refuse(path, "is neither a file name nor an absolute path")
-                               : name_survey(rules, path, qcow2);
-
-        if (!path_is_in_directories(rules, path, true) && !path_is_listed_device(rules, path))
-                return answer_refuse(path, "lies outside the image directories");
-        return candidate_survey(rules, path, path, qcow2);
+                               : name_survey(&search);
+        if (g_str_has_suffix(path, "/") || g_str_has_suffix(path, "/."))
+                return answer_refuse(path, "is the name of a folder");
+        search.name = path_plain(path);
+        return absolute_survey(&search);
 }

@@ -7,6 +7,8 @@
 typedef struct ImageRules {
         char *const *directories;   /* absolute; NULL-terminated, as the next */
         char *const *block_devices; /* absolute paths or globs */
+        uid_t qemu_uid;             /* see SurveyQuestion, as the next */
+        bool apparmor;
 } ImageRules;
 
 /* What becomes of @path; a new answer (image_answer_free()). @qcow2: it is to be opened as qcow2.
