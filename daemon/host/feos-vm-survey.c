@@ -3,7 +3,7 @@
  * order:
  *
  *   feos-vm-survey ask [directory PATH] [device GLOB] [card ADDRESS] [serial ADDRESS] [image PATH]
- *                      [qcow2 PATH] ...
+ *                      [qcow2 PATH] [qemu UID] [apparmor yes] [file PATH] [file-qcow2 PATH] ...
  *   feos-vm-survey link ADDRESS
  *
  * and the answer is lines of words parted by tabs, each escaped as g_strescape() does:
@@ -11,15 +11,22 @@
  *   holder KIND PID UID COMMAND UNIT NODE AT   for each holder of one of the functions; the kind is
  *                                              process, mount, swap or device
  *   serial ADDRESS SERIAL                      for each function asked for that has one
- *   image VERDICT PATH WHY                     for each image or qcow2, in their order; the verdict
+ *   image VERDICT ACCESS NAME RESOLVED WHY REMEDY IDENTITIES
+ *                                              for each image or qcow2, in their order; the verdict
  *                                              is ok, block (ok too, a block device), missing or
- *                                              refused
+ *                                              refused, the access rw or ro; an identity is
+ *                                              "file DEVICE INODE" or "block DEVICE 0", and a
+ *                                              semicolon follows each
  *   link SPEED WIDTH                           or, when the device does not answer, "lost"
  *   end                                        all was told, but for:
+ *   file INDEX FOUND IDENTITIES                for each file and file-qcow2, counted from 0, that
+ *                                              could be looked at in time; found is 1, 0 or a
+ *                                              negative errno
  *   user UID NAME                              what the holders' users are called. A directory
  *                                              server may have to be asked, which may be dead: so
  *                                              this comes last, and may as well not come */
 #include "reading.h"
+#include "survey-files.h"
 #include "survey-holders.h"
 #include "survey-images.h"
 #include "survey-serial.h"
@@ -33,11 +40,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* How long files of other domains are waited for when all else was told. */
+#define FILES_USEC (3 * G_USEC_PER_SEC)
+
 typedef struct Question {
         GPtrArray *directories; /* lent strings, as the next; NULL-terminated at the end */
         GPtrArray *devices;
         GArray *functions; /* PciAddress */
         GArray *numbered;  /* PciAddress: whose serial numbers are wanted */
+        GArray *files;     /* FileQuestion */
+        uid_t qemu_uid;
+        bool apparmor;
 } Question;
 
 static void word_print(const char *word) {
@@ -88,6 +101,20 @@ static void serials_print(const GArray *functions) {
         }
 }
 
+/* A new string. */
+static char *identities_words(const GArray *identities) {
+        g_autoptr(GString) words = g_string_new(NULL);
+
+        for (guint i = 0; i < identities->len; i++) {
+                const FileIdentity *identity = &g_array_index(identities, FileIdentity, i);
+
+                g_string_append_printf(words, "%s %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT ";",
+                                       identity->block ? "block" : "file", identity->device,
+                                       identity->inode);
+        }
+        return g_string_free(g_steal_pointer(&words), FALSE);
+}
+
 static void image_print(const ImageRules *rules, const char *path, bool qcow2) {
         static const char *const words[] = {
                 [IMAGE_OK] = "ok",
@@ -95,12 +122,45 @@ static void image_print(const ImageRules *rules, const char *path, bool qcow2) {
                 [IMAGE_NOT_ALLOWED] = "refused",
         };
         ImageAnswer *answer = image_survey(rules, path, qcow2);
+        g_autofree char *identities = identities_words(answer->identities);
 
-        printf("image\t%s", answer->block ? "block" : words[answer->verdict]);
+        printf("image\t%s\t%s", answer->block ? "block" : words[answer->verdict],
+               answer->read_only ? "ro" : "rw");
+        word_print(answer->name);
         word_print(answer->resolved);
         word_print(answer->why);
-        putchar('\n');
+        word_print(answer->remedy);
+        printf("\t%s\n", identities);
         image_answer_free(answer);
+}
+
+static void files_print(const GPtrArray *answers) {
+        for (guint i = 0; i < answers->len; i++) {
+                const FileAnswer *answer = g_ptr_array_index(answers, i);
+                g_autofree char *identities = answer ? identities_words(answer->identities) : NULL;
+
+                if (answer)
+                        printf("file\t%u\t%d\t%s\n", i, answer->found, identities);
+        }
+        fflush(stdout);
+}
+
+static bool number_take(const char *value, uid_t *ret) {
+        guint64 number;
+
+        if (!g_ascii_string_to_unsigned(value, 10, 0, UINT32_MAX, &number, NULL))
+                return false;
+        *ret = (uid_t)number;
+        return true;
+}
+
+static bool file_take(Question *question, const char *word, const char *path) {
+        FileQuestion file = { .path = path, .qcow2 = strcmp(word, "file-qcow2") == 0 };
+
+        if (!file.qcow2 && strcmp(word, "file") != 0)
+                return false;
+        g_array_append_val(question->files, file);
+        return true;
 }
 
 /* Takes in what is needed before anything can be answered. False for what is not understood. */
@@ -115,9 +175,38 @@ static bool pair_take(Question *question, char *word, char *value) {
                 g_array_append_val(question->functions, function);
         else if (strcmp(word, "serial") == 0 && pci_address_parse(value, &function))
                 g_array_append_val(question->numbered, function);
+        else if (strcmp(word, "apparmor") == 0)
+                question->apparmor = strcmp(value, "yes") == 0;
+        else if (strcmp(word, "qemu") == 0)
+                return number_take(value, &question->qemu_uid);
         else
-                return strcmp(word, "image") == 0 || strcmp(word, "qcow2") == 0;
+                return file_take(question, word, value) || strcmp(word, "image") == 0 ||
+                       strcmp(word, "qcow2") == 0;
         return true;
+}
+
+static bool question_take(Question *question, int count, char *words[]) {
+        for (int i = 0; i + 1 < count; i += 2)
+                if (!pair_take(question, words[i], words[i + 1])) {
+                        fprintf(stderr, "not understood: %s %s\n", words[i], words[i + 1]);
+                        return false;
+                }
+        g_ptr_array_add(question->directories, NULL);
+        g_ptr_array_add(question->devices, NULL);
+        return true;
+}
+
+static void images_print(const Question *question, int count, char *words[]) {
+        ImageRules rules = {
+                .directories = (char *const *)question->directories->pdata,
+                .block_devices = (char *const *)question->devices->pdata,
+                .qemu_uid = question->qemu_uid,
+                .apparmor = question->apparmor,
+        };
+
+        for (int i = 0; i + 1 < count; i += 2)
+                if (strcmp(words[i], "image") == 0 || strcmp(words[i], "qcow2") == 0)
+                        image_print(&rules, words[i + 1], words[i][0] == 'q');
 }
 
 static int ask(int count, char *words[]) {
@@ -125,27 +214,24 @@ static int ask(int count, char *words[]) {
         g_autoptr(GPtrArray) devices = g_ptr_array_new();
         g_autoptr(GArray) functions = g_array_new(FALSE, TRUE, sizeof(PciAddress));
         g_autoptr(GArray) numbered = g_array_new(FALSE, TRUE, sizeof(PciAddress));
+        GArray *files = g_array_new(FALSE, TRUE, sizeof(FileQuestion)); /* threads may be at it */
+        Question question = { directories, devices, functions, numbered, files, 0, false };
         g_autoptr(GPtrArray) holders = NULL;
-        Question question = { directories, devices, functions, numbered };
-        ImageRules rules;
+        g_autoptr(GPtrArray) answers = NULL;
+        Files *asked;
 
-        for (int i = 0; i + 1 < count; i += 2)
-                if (!pair_take(&question, words[i], words[i + 1])) {
-                        fprintf(stderr, "not understood: %s %s\n", words[i], words[i + 1]);
-                        return EXIT_FAILURE;
-                }
-        g_ptr_array_add(directories, NULL);
-        g_ptr_array_add(devices, NULL);
-        rules = (ImageRules){ (char *const *)directories->pdata, (char *const *)devices->pdata };
+        if (!question_take(&question, count, words))
+                return EXIT_FAILURE;
 
+        asked = files_begin(files);
         holders = holders_survey(functions);
         holders_print(holders);
         serials_print(numbered);
-        for (int i = 0; i + 1 < count; i += 2)
-                if (strcmp(words[i], "image") == 0 || strcmp(words[i], "qcow2") == 0)
-                        image_print(&rules, words[i + 1], words[i][0] == 'q');
+        images_print(&question, count, words);
         puts("end");
         fflush(stdout);
+        answers = files_end(asked, FILES_USEC);
+        files_print(answers);
         users_print(holders);
         return EXIT_SUCCESS;
 }

@@ -9,6 +9,7 @@
 #include "autoptr-bus.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <systemd/sd-journal.h>
@@ -30,7 +31,7 @@ typedef struct Survey {
         Surveys *all; /* weak */
         Helper *helper;
         sd_event_source *deferred; /* when no helper could be started: tells so from the loop */
-        bool ended;                /* the helper has told all, but for what users are called */
+        bool ended;                /* the helper has told all, but for files and users' names */
 
         SurveyDone done; /* NULL = answered already, or asked for a link */
         void *userdata;
@@ -157,14 +158,34 @@ static bool verdict_parse(const char *word, ImageVerdict *ret, bool *ret_block) 
         return true;
 }
 
+/* "file 2049 131; block 2048 0;"; a new array, NULL for what is not understood. */
+static GArray *identities_parse(const char *words) {
+        g_autoptr(GArray) identities = g_array_new(FALSE, TRUE, sizeof(FileIdentity));
+        g_auto(GStrv) parts = g_strsplit(words, ";", -1);
+
+        for (char **part = parts; *part && **part; part++) {
+                FileIdentity identity = { 0 };
+                char kind[8];
+
+                if (sscanf(*part, "%7s %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT, kind,
+                           &identity.device, &identity.inode) != 3)
+                        return NULL;
+                identity.block = strcmp(kind, "block") == 0;
+                g_array_append_val(identities, identity);
+        }
+        return g_steal_pointer(&identities);
+}
+
 static bool image_take(Survey *survey, char **words) {
+        bool whole = g_strv_length(words) == 8 && survey->answer;
+        g_autoptr(GArray) identities = whole ? identities_parse(words[7]) : NULL;
         ImageVerdict verdict;
         ImageAnswer *answer;
         guint index;
         bool block;
 
-        if (g_strv_length(words) != 4 || !survey->answer ||
-            !verdict_parse(words[1], &verdict, &block))
+        if (!identities || !verdict_parse(words[1], &verdict, &block) ||
+            (verdict == IMAGE_OK) != (identities->len > 0))
                 return false;
         index = survey->answer->images->len;
         if (index >= g_strv_length(survey->paths))
@@ -173,10 +194,31 @@ static bool image_take(Survey *survey, char **words) {
         answer = g_new0(ImageAnswer, 1);
         answer->verdict = verdict;
         answer->block = block;
+        answer->read_only = strcmp(words[2], "ro") == 0;
         answer->path = g_strdup(survey->paths[index]);
-        answer->resolved = verdict == IMAGE_OK ? g_strcompress(words[2]) : NULL;
-        answer->why = verdict == IMAGE_OK ? NULL : word_take(words[3]);
+        answer->name = verdict == IMAGE_OK ? g_strcompress(words[3]) : NULL;
+        answer->resolved = verdict == IMAGE_OK ? g_strcompress(words[4]) : NULL;
+        answer->why = verdict == IMAGE_OK ? NULL : word_take(words[5]);
+        answer->remedy = *words[6] ? word_take(words[6]) : NULL;
+        answer->identities = g_steal_pointer(&identities);
         g_ptr_array_add(survey->answer->images, answer);
+        return true;
+}
+
+static bool file_take(Survey *survey, char **words) {
+        bool whole = g_strv_length(words) == 4 && survey->answer;
+        g_autoptr(GArray) identities = whole ? identities_parse(words[3]) : NULL;
+        FileAnswer *answer;
+        guint64 index;
+
+        if (!identities || !g_ascii_string_to_unsigned(words[1], 10, 0, G_MAXUINT, &index, NULL) ||
+            index >= survey->answer->files->len)
+                return false;
+
+        answer = g_ptr_array_index(survey->answer->files, index);
+        answer->found = (int)g_ascii_strtoll(words[2], NULL, 10);
+        g_array_unref(answer->identities);
+        answer->identities = g_steal_pointer(&identities);
         return true;
 }
 
@@ -198,11 +240,13 @@ static void on_line(void *userdata, char *line) {
         g_auto(GStrv) words = g_strsplit(line, "\t", -1);
         bool understood = false;
 
-        if (survey->ended && g_strcmp0(words[0], "user") != 0)
+        if (survey->ended && g_strcmp0(words[0], "user") != 0 && g_strcmp0(words[0], "file") != 0)
                 return;
 
         if (g_strcmp0(words[0], "user") == 0)
                 understood = user_take(survey, words);
+        else if (g_strcmp0(words[0], "file") == 0)
+                understood = file_take(survey, words);
         else if (g_strcmp0(words[0], "holder") == 0)
                 understood = holder_take(survey, words);
         else if (g_strcmp0(words[0], "serial") == 0)
@@ -326,6 +370,30 @@ static char **images_add(GStrvBuilder *builder, const SurveyQuestion *question) 
         return g_strv_builder_end(paths);
 }
 
+/* Until it is told what became of a file nothing is known of it. */
+static GPtrArray *files_add(GStrvBuilder *builder, const SurveyQuestion *question) {
+        GPtrArray *answers = g_ptr_array_new_with_free_func((GDestroyNotify)file_answer_free);
+
+        for (guint i = 0; question->files && i < question->files->len; i++) {
+                const char *path = g_ptr_array_index(question->files, i);
+                bool qcow2 = question->files_qcow2 && i < question->files_qcow2->len &&
+                             g_array_index(question->files_qcow2, bool, i);
+                FileAnswer *answer = file_answer_new(path);
+
+                answer->found = -ETIMEDOUT;
+                g_ptr_array_add(answers, answer);
+                g_strv_builder_add_many(builder, qcow2 ? "file-qcow2" : "file", path, NULL);
+        }
+        return answers;
+}
+
+static void qemu_add(GStrvBuilder *builder, const SurveyQuestion *question) {
+        g_autofree char *uid = g_strdup_printf("%u", question->qemu_uid);
+
+        g_strv_builder_add_many(builder, "qemu", uid, "apparmor", question->apparmor ? "yes" : "no",
+                                NULL);
+}
+
 void surveys_ask(Surveys *surveys, const SurveyQuestion *question, SurveyDone done,
                  void *userdata) {
         g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
@@ -344,7 +412,9 @@ void surveys_ask(Surveys *surveys, const SurveyQuestion *question, SurveyDone do
         words_add(builder, "directory", surveys->directories);
         words_add(builder, "device", surveys->block_devices);
         r = cards_add(builder, question);
+        qemu_add(builder, question);
         survey->paths = images_add(builder, question);
+        survey->answer->files = files_add(builder, question);
 
         if (r >= 0)
                 r = survey_start(survey, builder);

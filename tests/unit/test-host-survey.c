@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static const char *real_program;
 
@@ -76,12 +77,24 @@ static void use_script(Fixture *fixture, const char *script) {
         use_program(fixture, fixture->program);
 }
 
-/* Asks for @images (NULL-terminated) and runs the loop until the answer is there. */
+/* Asks, and runs the loop until the answer is there. */
+static void ask_question(Fixture *fixture, const SurveyQuestion *question) {
+        gint64 deadline = g_get_monotonic_time() + 30 * G_USEC_PER_SEC;
+
+        surveys_ask(fixture->surveys, question, on_done, fixture);
+        assert_int_equal(fixture->answered, 0);
+        while (fixture->answered == 0) {
+                assert_true(sd_event_run(fixture->event, 1000000) >= 0);
+                assert_true(g_get_monotonic_time() < deadline);
+        }
+        assert_int_equal(fixture->answered, 1);
+}
+
+/* For @images (NULL-terminated). */
 static void ask(Fixture *fixture, const char *const *images) {
         g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
         g_autoptr(GArray) qcow2 = g_array_new(FALSE, TRUE, sizeof(bool));
         SurveyQuestion question = { .images = paths, .qcow2 = qcow2 };
-        gint64 deadline = g_get_monotonic_time() + 30 * G_USEC_PER_SEC;
 
         for (; images && *images; images++) {
                 bool as_qcow2 = g_str_has_suffix(*images, ".qcow2");
@@ -89,13 +102,7 @@ static void ask(Fixture *fixture, const char *const *images) {
                 g_ptr_array_add(paths, g_strdup(*images));
                 g_array_append_val(qcow2, as_qcow2);
         }
-        surveys_ask(fixture->surveys, &question, on_done, fixture);
-        assert_int_equal(fixture->answered, 0);
-        while (fixture->answered == 0) {
-                assert_true(sd_event_run(fixture->event, 1000000) >= 0);
-                assert_true(g_get_monotonic_time() < deadline);
-        }
-        assert_int_equal(fixture->answered, 1);
+        ask_question(fixture, &question);
 }
 
 static void test_images(void **state) {
@@ -130,6 +137,44 @@ static void test_images(void **state) {
         answer = g_ptr_array_index(fixture->answer->images, 4);
         assert_string_equal(answer->path, "");
         assert_int_equal(answer->verdict, IMAGE_NOT_ALLOWED);
+}
+
+/* What the helper is to know of QEMU reaches it, and of other domains' files it tells what they
+ * are, in whatever order. */
+static void test_files(void **state) {
+        Fixture *fixture = *state;
+        g_autofree char *path = g_build_filename(fixture->folder, "a\tb.img", NULL);
+        g_autofree char *link = g_build_filename(fixture->folder, "link", NULL);
+        g_autofree char *odd = g_build_filename(fixture->folder, "odd[1].img", NULL);
+        g_autoptr(GPtrArray) images = g_ptr_array_new();
+        g_autoptr(GPtrArray) files = g_ptr_array_new();
+        SurveyQuestion question = { .images = images, .apparmor = true, .files = files };
+        const ImageAnswer *image;
+        const FileAnswer *answer;
+
+        assert_true(g_file_set_contents(path, "", 0, NULL));
+        assert_true(g_file_set_contents(odd, "", 0, NULL));
+        assert_return_code(symlink(path, link), errno);
+        g_ptr_array_add(images, path);
+        g_ptr_array_add(images, odd);
+        g_ptr_array_add(files, (char *)"/no/such");
+        g_ptr_array_add(files, link);
+        use_program(fixture, real_program);
+        ask_question(fixture, &question);
+
+        assert_int_equal(fixture->answer->error, 0);
+        image = g_ptr_array_index(fixture->answer->images, 1);
+        assert_int_equal(image->verdict, IMAGE_NOT_ALLOWED);
+        assert_non_null(strstr(image->why, "AppArmor"));
+        assert_non_null(image->remedy);
+        image = g_ptr_array_index(fixture->answer->images, 0);
+        assert_string_equal(image->name, path);
+        answer = g_ptr_array_index(fixture->answer->files, 0);
+        assert_int_equal(answer->found, 0);
+        answer = g_ptr_array_index(fixture->answer->files, 1);
+        assert_int_equal(answer->found, 1);
+        assert_string_equal(answer->path, link);
+        assert_true(file_identities_meet(answer->identities, image->identities));
 }
 
 static void test_nothing_asked(void **state) {
@@ -190,16 +235,24 @@ static void test_block(void **state) {
         static const char *const images[] = { "x", "y", NULL };
         const ImageAnswer *answer;
 
-        use_script(fixture,
-                   "printf 'image\\tblock\\t/dev/x\\t\\nimage\\tok\\t/y\\t\\n'; echo end\n");
+        use_script(fixture, "printf 'image\\tblock\\tro\\t/dev/n\\t/dev/x\\t\\t\\tblock 2049 "
+                            "0;block 2048 0;\\n'\n"
+                            "printf 'image\\tok\\trw\\t/l\\t/y\\t\\t\\tfile 7 9;\\n'; echo end\n");
         ask(fixture, images);
         assert_int_equal(fixture->answer->error, 0);
         answer = g_ptr_array_index(fixture->answer->images, 0);
         assert_int_equal(answer->verdict, IMAGE_OK);
+        assert_string_equal(answer->name, "/dev/n");
         assert_string_equal(answer->resolved, "/dev/x");
         assert_true(answer->block);
+        assert_true(answer->read_only);
+        assert_int_equal(answer->identities->len, 2);
+        assert_true(g_array_index(answer->identities, FileIdentity, 0).block);
+        assert_int_equal(g_array_index(answer->identities, FileIdentity, 0).device, 2049);
         answer = g_ptr_array_index(fixture->answer->images, 1);
         assert_false(answer->block);
+        assert_false(answer->read_only);
+        assert_int_equal(g_array_index(answer->identities, FileIdentity, 0).inode, 9);
 }
 
 /* Whatever is not a whole answer is an error. */
@@ -207,9 +260,12 @@ static void test_broken_answers(void **state) {
         static const char *const scripts[] = {
                 "exit 0\n",
                 "echo end; exit 1\n",
-                "printf 'image\\tok\\t/x\\t\\n'\n",
-                "printf 'image\\tok\\t/x\\t\\nimage\\tok\\t/x\\t\\n'\n",
-                "printf 'image\\tperhaps\\t/x\\t\\n'; echo end\n",
+                "printf 'image\\tok\\trw\\t/x\\t/x\\t\\t\\tfile 1 2;\\n'\n",
+                "printf 'image\\tok\\trw\\t/x\\t/x\\t\\t\\tfile 1 "
+                "2;\\nimage\\tok\\trw\\t/x\\t/x\\t\\t\\tfile 1 2;\\n'\n",
+                "printf 'image\\tperhaps\\trw\\t/x\\t/x\\t\\t\\tfile 1 2;\\n'; echo end\n",
+                "printf 'image\\tok\\trw\\t/x\\t/x\\t\\t\\t\\n'; echo end\n", /* it is nothing */
+                "printf 'image\\tok\\trw\\t/x\\t/x\\t\\t\\tfile x;\\n'; echo end\n",
                 "printf 'image\\tok\\n'; echo end\n",
                 "echo; echo nonsense; echo end\n",
                 "printf end\n",
@@ -236,21 +292,27 @@ static void test_no_program(void **state) {
         assert_int_equal(fixture->answer->error, -ENOENT);
 }
 
-/* One that hangs, and beside it one that hangs when only the names of users are still to be told: a
- * directory server that is dead costs a name, and not the answer. */
+/* One that hangs, and beside it one that hangs when only other domains' files and the names of
+ * users are still to be told: a server that is dead costs those, and not the answer. */
 static void test_overdue(void **state) {
         Fixture *fixture = *state, named = { 0 };
         g_autofree char *fifo = g_build_filename(fixture->folder, "fifo", NULL);
         g_autoptr(GPtrArray) paths = g_ptr_array_new();
-        SurveyQuestion question = { .images = paths };
+        g_autoptr(GPtrArray) files = g_ptr_array_new();
+        SurveyQuestion question = { .images = paths, .files = files };
+        const FileAnswer *file;
         const Holder *holder;
 
         assert_return_code(mkfifo(fifo, 0600), errno);
-        use_script(fixture, "case \"$*\" in *named*)\n"
-                            "printf 'holder\\tprocess\\t7\\t1000\\tX\\t\\t/dev/dri/card0\\t\\n'\n"
-                            "printf 'image\\tok\\t/named\\t\\nend\\n';; esac\n"
-                            "read x < ${0%/*}/fifo\n");
+        use_script(fixture,
+                   "case \"$*\" in *named*)\n"
+                   "printf 'holder\\tprocess\\t7\\t1000\\tX\\t\\t/dev/dri/card0\\t\\n'\n"
+                   "printf 'image\\tok\\trw\\t/named\\t/named\\t\\t\\tfile 1 2;\\nend\\n'\n"
+                   "printf 'file\\t1\\t1\\tfile 1 2;\\n';; esac\n"
+                   "read x < ${0%/*}/fifo\n");
         g_ptr_array_add(paths, (char *)"named");
+        g_ptr_array_add(files, (char *)"/hangs");
+        g_ptr_array_add(files, (char *)"/answers");
         surveys_ask(fixture->surveys, &question, on_done, &named);
         ask(fixture, NULL);
         while (named.answered == 0)
@@ -261,6 +323,14 @@ static void test_overdue(void **state) {
         assert_int_equal(named.answer->holders->len, 1);
         holder = g_ptr_array_index(named.answer->holders, 0);
         assert_string_equal(holder->user, "1000");
+        assert_int_equal(named.answer->files->len, 2);
+        file = g_ptr_array_index(named.answer->files, 0);
+        assert_int_equal(file->found, -ETIMEDOUT);
+        assert_string_equal(file->path, "/hangs");
+        assert_int_equal(file->identities->len, 0);
+        file = g_ptr_array_index(named.answer->files, 1);
+        assert_int_equal(file->found, 1);
+        assert_int_equal(file->identities->len, 1);
         survey_answer_free(named.answer);
 }
 
@@ -297,9 +367,10 @@ static void test_link(void **state) {
 
 int main(int argc, char *argv[]) {
         static const struct CMUnitTest tests[] = {
-                TEST(test_images),     TEST(test_nothing_asked), TEST(test_holders),
-                TEST(test_serials),    TEST(test_block),         TEST(test_broken_answers),
-                TEST(test_no_program), TEST(test_overdue),       TEST(test_link),
+                TEST(test_images),         TEST(test_files),      TEST(test_nothing_asked),
+                TEST(test_holders),        TEST(test_serials),    TEST(test_block),
+                TEST(test_broken_answers), TEST(test_no_program), TEST(test_overdue),
+                TEST(test_link),
         };
 
         if (argc != 2)
