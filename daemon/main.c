@@ -224,7 +224,6 @@ static int daemon_run(sd_event *event, Config **config) {
                                       NULL);
         if (r < 0)
                 return r;
-        manager_begin(manager);
         r = system_host_begin(host, manager_host_events(), manager);
         if (r >= 0)
                 r = libvirt_begin(libvirt, manager_hypervisor_events(), manager);

@@ -64,6 +64,7 @@ static const GpuPending then[_GPU_EVENT_MAX][_GPU_PENDING_MAX] = {
         /* The helper is still at it: only its end ends what is pending. */
         [GPU_OVERDUE] = { NONE, BINDING, STARTING, RELEASING },
         [GPU_VANISHED] = { NONE, NONE, NONE, NONE },
+        [GPU_UNACCOUNTED] = { NONE, BINDING, STARTING, RELEASING },
         [GPU_CURED] = { NONE, BINDING, STARTING, RELEASING },
 };
 
@@ -90,6 +91,8 @@ static GpuFault gpu_next_fault(const GpuView *view, GpuEvent event) {
                 return moving ? GPU_FAULT_STUCK : view->fault;
         case GPU_VANISHED:
                 return GPU_FAULT_LOST;
+        case GPU_UNACCOUNTED:
+                return GPU_FAULT_HANDOVER_FAILED;
         case GPU_CURED:
                 return GPU_FAULT_NONE;
         default:
@@ -181,6 +184,7 @@ const char *gpu_event_to_string(GpuEvent event) {
                 [GPU_FAILED] = "failed",
                 [GPU_OVERDUE] = "overdue",
                 [GPU_VANISHED] = "vanished",
+                [GPU_UNACCOUNTED] = "unaccounted",
                 [GPU_CURED] = "cured",
         };
 

@@ -51,6 +51,7 @@ typedef enum GpuEvent {
         GPU_FAILED,            /* the helper gave up: the kernel refused */
         GPU_OVERDUE,           /* the helper is past its deadline */
         GPU_VANISHED,          /* the device no longer answers */
+        GPU_UNACCOUNTED,       /* what is left to do with it cannot be found out */
         GPU_CURED,             /* the cause of the fault is gone */
         _GPU_EVENT_MAX,
 } GpuEvent;

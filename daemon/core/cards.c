@@ -35,7 +35,7 @@ const FunctionOrigin *gpu_origin(const Gpu *gpu, PciAddress function) {
 }
 
 static void record_add_origin(CardRecord *record, guint index, const PciFunction *function) {
-        FunctionOrigin origin = { .address = function->address };
+        FunctionOrigin origin = { .address = function->address, .ids = function_ids(function) };
 
         if (record_origin(record, function->address))
                 return;
@@ -60,6 +60,8 @@ int gpu_begin_binding(Manager *manager, Gpu *gpu, const char *uuid) {
         bool fresh = !gpu->record;
         int r;
 
+        if (gpu->record_unknown)
+                return -ESTALE;
         gpu_complete_record(gpu);
         if (fresh) {
                 /* Bind means to keep it on vfio-pci; a machine leaves it as it was. */
@@ -86,8 +88,10 @@ static int card_origins(void *userdata, PciAddress card, const GArray *origins) 
 
                 if (origin && (!gpu->recorded || !origin->known)) {
                         FunctionPower ours = origin->power;
+                        FunctionIds ids = origin->ids;
 
                         *origin = *told;
+                        origin->ids = ids;
                         /* What it reads there now we have set, before somebody else moved it. */
                         if (gpu->recorded && function_power_is_known(&ours))
                                 origin->power = ours;
@@ -100,6 +104,8 @@ int gpu_want_on_host(Manager *manager, Gpu *gpu, bool any_host_driver) {
         g_autoptr(CardRecord) before = gpu->record ? card_record_copy(gpu->record) : NULL;
         int r;
 
+        if (gpu->record_unknown)
+                return -ESTALE;
         if (!gpu->record)
                 gpu_complete_record(gpu);
         gpu->record->return_to_host = true;
@@ -276,7 +282,7 @@ static void card_apply_outcome(Manager *manager, Gpu *gpu, HandoverOutcome outco
  * has taken it away. What is left of it goes home, as after any other failure. */
 static bool card_was_taken(const Gpu *gpu, HandoverOutcome outcome) {
         return outcome == HANDOVER_DONE && gpu->view.pending == GPU_PENDING_BINDING &&
-               !gpu_wholly_on_vfio(gpu);
+               !gpu->unread && !gpu_wholly_on_vfio(gpu);
 }
 
 bool gpu_is_moving(const Gpu *gpu) {
@@ -302,6 +308,7 @@ static void card_moved(void *userdata, PciAddress card, HandoverOutcome outcome,
                 manager_drop_gpu(manager, gpu);
                 return;
         }
+        gpu->unread = gpu->moved_unseen = r < 0;
         if (!gpu_is_moving(gpu)) {
                 if (r >= 0)
                         gpu_take_facts(gpu, g_steal_pointer(&facts));
@@ -408,36 +415,9 @@ static void device_removed(void *userdata, PciAddress address) {
         TURN(manager);
         Gpu *gpu = manager_find_gpu(manager, address);
 
+        manager_note_unseen(manager, address, false);
         if (gpu)
                 manager_drop_gpu(manager, gpu);
-}
-
-/* Whether the record has the function to give back, and it is not on vfio-pci. */
-static bool gpu_misses(const Gpu *gpu, const PciFunction *function) {
-        const FunctionOrigin *origin = gpu_origin(gpu, function->address);
-
-        return origin && origin->known && !pci_function_on_vfio(function);
-}
-
-static bool gpu_is_where_recorded(const Gpu *gpu) {
-        const GArray *companions = gpu->facts->companions;
-
-        if (gpu_misses(gpu, &gpu->facts->function))
-                return false;
-        for (guint i = 0; i < companions->len; i++)
-                if (gpu_misses(gpu, &g_array_index(companions, PciFunction, i)))
-                        return false;
-        return true;
-}
-
-/* After a crash of the daemon: a Bind that it cut short was promised to nobody, so it is undone. */
-static void manager_undo_half_binds(Manager *manager) {
-        for (guint i = 0; i < manager->gpus->len; i++) {
-                Gpu *gpu = g_ptr_array_index(manager->gpus, i);
-
-                if (gpu->record && !gpu->record->machine_uuid[0] && !gpu_is_where_recorded(gpu))
-                        gpu_want_on_host(manager, gpu, gpu->record->any_host_driver);
-        }
 }
 
 static void devices_listed(void *userdata, const GArray *addresses) {
@@ -450,14 +430,11 @@ static void devices_listed(void *userdata, const GArray *addresses) {
                 if (!pci_addresses_find(addresses, gpu->address, NULL))
                         manager_drop_gpu(manager, gpu);
         }
-        for (guint i = 0; i < manager->orphans->len; i++) {
-                const CardRecord *record = g_ptr_array_index(manager->orphans, i);
-
-                manager->host.ops->ledger_remove(manager->host.self, record->card);
-        }
-        g_ptr_array_set_size(manager->orphans, 0);
-        if (!manager->begun)
-                manager_undo_half_binds(manager);
+        for (guint i = manager->unseen->len; i-- > 0;)
+                if (!pci_addresses_find(addresses, g_array_index(manager->unseen, PciAddress, i),
+                                        NULL))
+                        g_array_remove_index_fast(manager->unseen, i);
+        manager_clear_ledger(manager);
         manager->begun = true;
 }
 

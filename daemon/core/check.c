@@ -18,12 +18,27 @@ bool device_facts_lead_card(const DeviceFacts *facts) {
         return true;
 }
 
+Refusal *unread_refusal(PciAddress address) {
+        char shown[PCI_ADDRESS_BUFFER];
+
+        pci_address_print(address, shown);
+        return refusal_new(REFUSAL_INVALID_STATE, shown,
+                           "Try again in a moment: it is looked at again by itself. The service's "
+                           "journal says what went wrong: journalctl -u feos-vmd",
+                           "PCI device %s could not be looked at, so nothing is known of it now.",
+                           shown);
+}
+
 bool check_identity(const CheckCard *card, GPtrArray *findings) {
         const PciFunction *function;
         char shown[PCI_ADDRESS_BUFFER];
 
         pci_address_print(card->address, shown);
 
+        if (card->unread) {
+                g_ptr_array_add(findings, unread_refusal(card->address));
+                return false;
+        }
         if (!card->facts) {
                 findings_error(findings, REFUSAL_NO_SUCH_GPU, shown,
                                "ListGPUs shows the GPUs there are.",

@@ -12,6 +12,7 @@
 typedef struct CheckCard {
         PciAddress address;
         const DeviceFacts *facts; /* NULL = there is no such PCI device */
+        bool unread;              /* but it could not be looked at now: nothing is known of it */
         GpuView view;
         bool unasked; /* who holds it was not asked, for it was taken, faulted or on its way */
         const char *fault_message;
@@ -40,6 +41,9 @@ typedef struct FileUse {
         const char *path;
         const char *domain;
 } FileUse;
+
+/* What is said of a device whose last look has failed. The caller's (refusal_free()). */
+Refusal *unread_refusal(PciAddress address);
 
 /* Whether the device is a GPU that could ever be given away whole. */
 bool check_identity(const CheckCard *card, GPtrArray *findings);

@@ -28,7 +28,7 @@ static bool helper_may_have_done(const Gpu *gpu, const GpuDrift *drift) {
 /* Whether what is seen to have moved may be the work of a helper: one that is at the card, or one
  * that an earlier daemon has left and that nobody has been able to take over from yet. */
 static bool drift_may_be_ours(Manager *manager, const Gpu *gpu, const GpuDrift *drift) {
-        return !manager_has_looked(manager) ||
+        return !manager_has_looked(manager) || gpu->moved_unseen ||
                (gpu_has_helper(manager, gpu) && helper_may_have_done(gpu, drift)) ||
                (gpu->record && gpu->record->machine_uuid[0] && !manager->domains_known);
 }

@@ -37,12 +37,15 @@ typedef struct Gpu {
         char *link_speed;
         unsigned link_width;
 
-        CardRecord *record; /* what to do with the card in the end; NULL = nothing, it is where it
-                             * belongs */
-        bool recorded;      /* the ledger has the record */
-        bool kept;          /* facts->kept was seen to */
-        Launch *launch;     /* weak: the launch that has reserved it */
-        Launch *awaited_by; /* weak: the launch that waits for the helper at this card */
+        CardRecord *record;  /* what to do with the card in the end; NULL = nothing, it is where it
+                              * belongs */
+        bool recorded;       /* the ledger has the record */
+        bool record_unknown; /* what the ledger says of it could not be read: it is not touched */
+        bool unread;         /* the last look has failed, and facts is older */
+        bool moved_unseen;   /* a helper has ended since facts were read */
+        bool kept;           /* facts->kept was seen to */
+        Launch *launch;      /* weak: the launch that has reserved it */
+        Launch *awaited_by;  /* weak: the launch that waits for the helper at this card */
 
         unsigned untold;     /* GpuChange: changed since the observer was told */
         GpuState told_state; /* what the observer was told last */

@@ -127,22 +127,11 @@ static int gpu_order(const void *a, const void *b) {
         return pci_address_compare((*x)->address, (*y)->address);
 }
 
-static CardRecord *manager_adopt_orphan(Manager *manager, PciAddress address) {
-        for (guint i = 0; i < manager->orphans->len; i++) {
-                CardRecord *record = g_ptr_array_index(manager->orphans, i);
-
-                if (pci_address_equal(record->card, address))
-                        return g_ptr_array_steal_index(manager->orphans, i);
-        }
-        return NULL;
-}
-
 static Gpu *manager_add_gpu(Manager *manager, DeviceFacts *facts) {
         Gpu *gpu = gpu_new(facts);
 
         gpu->instance = ++manager->instances;
-        gpu->record = manager_adopt_orphan(manager, gpu->address);
-        gpu->recorded = gpu->record != NULL;
+        gpu_learn_record(manager, gpu);
         gpu_apply(gpu, gpu_observation(pci_function_on_vfio(&facts->function),
                                        manager_domain_with(manager, facts) != NULL));
         gpu->told_state = gpu->view.state;
@@ -189,6 +178,8 @@ void gpu_take_facts(Gpu *gpu, DeviceFacts *facts) {
                 gpu->untold |= GPU_CHANGED_FACTS;
         device_facts_free(gpu->facts);
         gpu->facts = facts;
+        gpu->unread = false;
+        gpu->moved_unseen = false;
 }
 
 /* A new look at a card that is known. */
@@ -196,8 +187,28 @@ static void gpu_look_anew(Manager *manager, Gpu *gpu, DeviceFacts *facts) {
         g_autoptr(GArray) drifts = gpu_take_look(manager, gpu, facts);
         g_autofree char *reason = gpu_drift_reason(gpu, drifts);
 
+        if (gpu->record_unknown)
+                gpu_learn_record(manager, gpu);
         gpu_refresh(manager, gpu, reason);
         gpu_tell_drifts(manager, gpu, drifts);
+}
+
+void manager_note_unseen(Manager *manager, PciAddress address, bool unseen) {
+        guint i;
+
+        if (pci_addresses_find(manager->unseen, address, &i) == unseen)
+                return;
+        if (unseen)
+                g_array_append_val(manager->unseen, address);
+        else
+                g_array_remove_index_fast(manager->unseen, i);
+}
+
+bool manager_knows_card(Manager *manager, PciAddress address) {
+        const Gpu *gpu = manager_find_gpu(manager, address);
+
+        return gpu ? !gpu->unread && !gpu->record_unknown
+                   : !pci_addresses_find(manager->unseen, address, NULL);
 }
 
 Gpu *manager_look_at_gpu(Manager *manager, PciAddress address) {
@@ -206,12 +217,16 @@ Gpu *manager_look_at_gpu(Manager *manager, PciAddress address) {
         int r;
 
         r = manager->host.ops->look(manager->host.self, address, &facts);
+        manager_note_unseen(manager, address, !gpu && r < 0 && r != -ENODEV);
         if (r == -ENODEV && gpu)
                 manager_drop_gpu(manager, gpu);
         if (r == -ENODEV)
                 return NULL;
-        if (r < 0)
+        if (r < 0) {
+                if (gpu)
+                        gpu->unread = true;
                 return gpu; /* not to be seen now is not gone */
+        }
         /* Another card may have been plugged in where the first one was, and nobody has seen it go.
          */
         if (gpu && !pci_function_same_model(&gpu->facts->function, &facts->function)) {

@@ -94,10 +94,17 @@ typedef struct FunctionPower {
 /* Whether any of it is known. */
 bool function_power_is_known(const FunctionPower *power);
 
+/* What tells one model of device from another; vendor 0 = not known. */
+typedef struct FunctionIds {
+        uint16_t vendor, device, subsystem_vendor, subsystem_device;
+} FunctionIds;
+
 /* Where one function came from, kept so that it can go back there. */
 typedef struct FunctionOrigin {
         PciAddress address;
-        char driver[64];          /* "" = no driver */
+        FunctionIds ids; /* of the device that came from there; another one's way is not its. Not
+                          * known in a record of an earlier version */
+        char driver[64]; /* "" = no driver */
         char driver_override[64]; /* "" = none was set */
         FunctionPower power;
         bool known; /* read by a helper before the function was touched. False: the
@@ -284,7 +291,9 @@ typedef struct HostOps {
         bool (*first_since_boot)(void *self);
         /* Fresh facts of any PCI device. 0 and new facts (device_facts_free()), -ENODEV when there
          * is no such device, or another negative errno (-EMFILE, -ENOMEM) when they could not be
-         * read: then nothing is known of the device, not even whether it is there. */
+         * read: then nothing is known of the device, not even whether it is there. What could not
+         * be read, as a record of the ledger or the writing of one, is tried again: device_changed
+         * follows, later and later, until it has gone well. */
         int (*look)(void *self, PciAddress address, DeviceFacts **ret);
         /* Asks for the link's speed and width; link_read follows, unless the device does not
          * answer. While the same is asked already nothing more is done. */
@@ -299,8 +308,16 @@ typedef struct HostOps {
          * a negative errno. */
         int (*ledger_write)(void *self, const CardRecord *record);
         int (*ledger_remove)(void *self, PciAddress card);
-        /* Every record found, a new array that owns its CardRecords. */
-        GPtrArray *(*ledger_read)(void *self);
+        /* The card's record: 1 and a new one, the caller's; 0 = it has none, or had one that was
+         * damaged; or a negative errno when nobody knows, -EPROTONOSUPPORT where a newer version of
+         * this service has written it: then it must not be written, nor the card touched. */
+        int (*ledger_read)(void *self, PciAddress card, CardRecord **ret);
+        /* The cards that have one, readable or not: 0 and a new array of PciAddress, or a negative
+         * errno. */
+        int (*ledger_list)(void *self, GArray **ret);
+        /* Keeps the record for a person to look at, where it is no record any more. 0 or a negative
+         * errno. */
+        int (*ledger_set_aside)(void *self, PciAddress card);
         /* Asks; @done is called exactly once, never from within this call. The question is copied.
          */
         void (*survey)(void *self, const SurveyQuestion *question, SurveyDone done, void *userdata);

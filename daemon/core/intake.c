@@ -65,6 +65,7 @@ void intake_look_at_card(Manager *manager, PciAddress address, CheckCard *ret,
         };
         if (gpu) {
                 ret->facts = gpu->facts;
+                ret->unread = gpu->unread;
                 ret->view = gpu->view;
                 ret->fault_message = gpu->fault_message;
                 ret->taken_by = gpu->machine_name;
@@ -73,8 +74,10 @@ void intake_look_at_card(Manager *manager, PciAddress address, CheckCard *ret,
                 ret->neighbour_taken_by = manager_neighbour_taker(manager, gpu->facts);
         } else {
                 DeviceFacts *facts;
+                int r = manager->host.ops->look(manager->host.self, address, &facts);
 
-                if (manager->host.ops->look(manager->host.self, address, &facts) < 0)
+                ret->unread = r < 0 && r != -ENODEV;
+                if (r < 0)
                         return;
                 g_ptr_array_add(keep_facts, facts);
                 ret->facts = facts;

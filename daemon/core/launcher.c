@@ -179,7 +179,9 @@ static void launch_look_again(Launch *launch) {
                 const Gpu *gpu = manager_look_at_gpu(launch->manager, address);
                 char shown[PCI_ADDRESS_BUFFER];
 
-                if (!gpu || gpu_wholly_on_vfio(gpu))
+                if (gpu && gpu->unread)
+                        launch_fail(launch, unread_refusal(address));
+                if (!gpu || gpu->unread || gpu_wholly_on_vfio(gpu))
                         continue; /* one that is gone has said so: launch_card_gone() */
                 pci_address_print(address, shown);
                 launch_fail(launch,

@@ -1,9 +1,9 @@
 /* The manager's inside, shared by the files that together are the manager: manager.c (callers),
- * gpus.c (GPUs), cards.c (moving them), drift.c (when somebody else does), keep.c (keeping some for
- * machines), holders.c (who has them open), domains.c (libvirt's domains), machines.c
- * (those that are ours), machine-calls.c (what is asked of them), tenancy.c (who has which card),
- * launcher.c (launches), intake.c (what a check needs), turn.c (what follows). Nobody else includes
- * this. */
+ * gpus.c (GPUs), records.c (where they came from), cards.c (moving them), drift.c (when somebody
+ * else does), keep.c (keeping some for machines), holders.c (who has them open), domains.c
+ * (libvirt's domains), machines.c (those that are ours), machine-calls.c (what is asked of them),
+ * tenancy.c (who has which card), launcher.c (launches), intake.c (what a check needs), turn.c
+ * (what follows). Nobody else includes this. */
 #pragma once
 
 #include "core/check.h"
@@ -81,7 +81,8 @@ struct Manager {
         GPtrArray *undefines;     /* Call, owned: unfinished Creates that libvirt is to forget */
         GHashTable *condemned;    /* uuid -> whether to forget it too: domains that a failed launch
                                    * may have left behind */
-        GPtrArray *orphans;       /* CardRecord, owned: of cards not (yet) seen */
+        GArray *unseen;           /* PciAddress: devices that were told of, and that no look has
+                                   * been able to read yet */
         uint64_t instances;       /* GPUs seen so far */
         bool begun;               /* the host has listed its GPUs once */
         GPtrArray *keeps;         /* Keep, owned: kept cards on their way to vfio-pci */
@@ -113,6 +114,13 @@ Gpu *manager_find_gpu(Manager *manager, PciAddress address);
  * then. */
 Gpu *manager_look_at_gpu(Manager *manager, PciAddress address);
 
+/* Whether what is at @address could be read, its record in the ledger too. Of anything else nothing
+ * is to be begun, and nothing is to be said but that. */
+bool manager_knows_card(Manager *manager, PciAddress address);
+
+/* Notes whether the device at @address is one that no look has been able to read yet. */
+void manager_note_unseen(Manager *manager, PciAddress address, bool unseen);
+
 /* The same for what is known of who has the GPUs, without looking at any device. */
 void manager_refresh_holders(Manager *manager);
 
@@ -135,6 +143,18 @@ void gpu_take_facts(Gpu *gpu, DeviceFacts *facts);
 
 /* Why its driver changes while a helper is at it. Constant. */
 const char *gpu_move_reason(const Gpu *gpu);
+
+/* --- records.c --- */
+
+/* Takes what the ledger has of a card that has no record here yet. Where that cannot be read the
+ * GPU gets a fault, and it is to be asked again at the next look. */
+void gpu_learn_record(Manager *manager, Gpu *gpu);
+
+/* Removes the records of cards that are certainly gone. */
+void manager_clear_ledger(Manager *manager);
+
+/* What tells the function's model. */
+FunctionIds function_ids(const PciFunction *function);
 
 /* --- drift.c --- */
 

@@ -25,7 +25,7 @@ Manager *manager_new(Host host, Hypervisor hypervisor) {
         manager->machine_calls = g_ptr_array_new_with_free_func((GDestroyNotify)call_free);
         manager->attaches = g_ptr_array_new_with_free_func((GDestroyNotify)attach_free);
         manager->keeps = g_ptr_array_new_with_free_func(g_free);
-        manager->orphans = g_ptr_array_new_with_free_func((GDestroyNotify)card_record_free);
+        manager->unseen = g_array_new(FALSE, FALSE, sizeof(PciAddress));
         return manager;
 }
 
@@ -44,7 +44,7 @@ void manager_free(Manager *manager) {
         g_ptr_array_unref(manager->gpus);
         g_ptr_array_unref(manager->lost);
         g_ptr_array_unref(manager->keeps);
-        g_ptr_array_unref(manager->orphans);
+        g_array_unref(manager->unseen);
         g_ptr_array_unref(manager->undefines);
         g_hash_table_unref(manager->condemned);
         g_hash_table_unref(manager->domains);
@@ -54,11 +54,6 @@ void manager_free(Manager *manager) {
 void manager_set_observer(Manager *manager, const Observer *observer, void *userdata) {
         manager->observer = *observer;
         manager->observer_data = userdata;
-}
-
-void manager_begin(Manager *manager) {
-        g_ptr_array_unref(manager->orphans);
-        manager->orphans = manager->host.ops->ledger_read(manager->host.self);
 }
 
 const Gpu *manager_gpu(Manager *manager, PciAddress address) {
@@ -242,6 +237,8 @@ static Refusal *release_refusal(Manager *manager, Gpu *gpu) {
         GpuView after;
         GpuVerdict verdict = gpu_step(&gpu->view, GPU_ASK_RELEASE, &after);
 
+        if (gpu->unread)
+                return unread_refusal(gpu->address);
         if (verdict != GPU_OK)
                 return gpu_refusal(gpu, verdict);
         if (gpu->record && gpu->record->machine_uuid[0] &&
@@ -349,6 +346,10 @@ void manager_recover_gpu(Manager *manager, PciAddress address, ManagerDone done,
                             gpu_refusal(gpu, gpu->view.fault != GPU_FAULT_NONE
                                                      ? GPU_REFUSED_FAULTED
                                                      : GPU_REFUSED_PENDING));
+                return;
+        }
+        if (gpu->record_unknown) {
+                call_refuse(done, userdata, gpu_refusal(gpu, GPU_REFUSED_FAULTED));
                 return;
         }
         gpu_apply(gpu, GPU_CURED);

@@ -24,9 +24,6 @@ void manager_set_observer(Manager *manager, const Observer *observer, void *user
 const HostEvents *manager_host_events(void);
 const HypervisorEvents *manager_hypervisor_events(void);
 
-/* Reads the ledger. To be called once, before the host sends its first event. */
-void manager_begin(Manager *manager);
-
 /* Look-ups; what they return is the manager's and lives until the next event. NULL = there is none.
  */
 const Gpu *manager_gpu(Manager *manager, PciAddress address);

@@ -3,7 +3,9 @@
  */
 #include "gpu-policy.h"
 
-#include <string.h>
+#include "reading.h"
+
+#include <fcntl.h>
 
 #define MARK "E:FEOS_GPU_POLICY=vfio"
 
@@ -34,22 +36,24 @@ void gpu_policy_set(GpuPolicy *policy, const GArray *kept) {
                 g_array_append_vals(policy->kept, kept->data, kept->len);
 }
 
-static bool udev_has_marked(const GpuPolicy *policy, PciAddress address) {
+static int udev_has_marked(const GpuPolicy *policy, PciAddress address) {
         char shown[PCI_ADDRESS_BUFFER];
         g_autofree char *path =
                 g_strdup_printf("%s/+pci:%s", policy->udev_data, pci_address_print(address, shown));
         g_autofree char *text = NULL;
         g_auto(GStrv) lines = NULL;
+        int r;
 
-        if (!g_file_get_contents(path, &text, NULL, NULL))
-                return false;
+        r = reading_text(AT_FDCWD, path, &text);
+        if (r <= 0)
+                return r;
         lines = g_strsplit(text, "\n", -1);
         return g_strv_contains((const char *const *)lines, MARK);
 }
 
-bool gpu_policy_keeps(const GpuPolicy *policy, PciAddress address) {
+int gpu_policy_keeps(const GpuPolicy *policy, PciAddress address) {
         for (guint i = 0; i < policy->kept->len; i++)
                 if (pci_address_same_slot(g_array_index(policy->kept, PciAddress, i), address))
-                        return true;
+                        return 1;
         return udev_has_marked(policy, address);
 }

@@ -14,5 +14,5 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(GpuPolicy, gpu_policy_free)
 /* @kept (PciAddress, copied; NULL = none) are the cards that vmd.conf names, by any function. */
 void gpu_policy_set(GpuPolicy *policy, const GArray *kept);
 
-/* Whether the GPU at @address is kept, as it is known now. What cannot be read marks nothing. */
-bool gpu_policy_keeps(const GpuPolicy *policy, PciAddress address);
+/* Whether the GPU at @address is kept, as it is known now: 1, 0 or a negative errno. */
+int gpu_policy_keeps(const GpuPolicy *policy, PciAddress address);

@@ -6,6 +6,7 @@
 #include "handover.h"
 #include "host-facts.h"
 #include "ledger.h"
+#include "look-again.h"
 #include "pci-facts.h"
 #include "process-watch.h"
 #include "survey.h"
@@ -27,6 +28,7 @@ struct SystemHost {
         Surveys *surveys;
         ProcessWatches *watches;
         GpuPolicy *policy;
+        LookAgain *again;
         char *state_dir;
 };
 
@@ -46,18 +48,20 @@ static bool host_first(void *self) {
 
 static int host_look(void *self, PciAddress address, DeviceFacts **ret) {
         SystemHost *host = self;
-        DeviceFacts *facts;
-        int r = pci_facts_read(address, &facts);
+        g_autoptr(DeviceFacts) facts = NULL;
+        int kept, r = pci_facts_read(address, &facts);
 
-        if (r < 0)
-                return r;
+        kept = r < 0 ? r : gpu_policy_keeps(host->policy, address);
+        look_again_note(host->again, address, LOOK_AT_DEVICE, kept == -ENODEV ? 0 : kept);
+        if (kept < 0)
+                return kept;
 
         g_free(facts->vendor_name);
         g_free(facts->model_name);
         device_monitor_names(host->monitor, &facts->function, &facts->vendor_name,
                              &facts->model_name);
-        facts->kept = gpu_policy_keeps(host->policy, address);
-        *ret = facts;
+        facts->kept = kept > 0;
+        *ret = g_steal_pointer(&facts);
         return 0;
 }
 
@@ -84,8 +88,10 @@ static bool host_handing_over(void *self, PciAddress card) {
 
 static int host_ledger_write(void *self, const CardRecord *record) {
         SystemHost *host = self;
+        int r = ledger_write(host->ledger, record);
 
-        return ledger_write(host->ledger, record);
+        look_again_note(host->again, record->card, LOOK_AT_RECORD, r);
+        return r;
 }
 
 static int host_ledger_remove(void *self, PciAddress card) {
@@ -94,10 +100,26 @@ static int host_ledger_remove(void *self, PciAddress card) {
         return ledger_remove(host->ledger, card);
 }
 
-static GPtrArray *host_ledger_read(void *self) {
+static int host_ledger_read(void *self, PciAddress card, CardRecord **ret) {
+        SystemHost *host = self;
+        int r = ledger_read(host->ledger, card, ret);
+
+        look_again_note(host->again, card, LOOK_AT_RECORD, r);
+        return r;
+}
+
+static int host_ledger_list(void *self, GArray **ret) {
         SystemHost *host = self;
 
-        return ledger_read(host->ledger);
+        return ledger_list(host->ledger, ret);
+}
+
+static int host_ledger_set_aside(void *self, PciAddress card) {
+        SystemHost *host = self;
+        int r = ledger_set_aside(host->ledger, card);
+
+        look_again_note(host->again, card, LOOK_AT_RECORD, r);
+        return r;
 }
 
 static void host_survey(void *self, const SurveyQuestion *question, SurveyDone done,
@@ -131,10 +153,19 @@ static const HostOps host_ops = {
         .ledger_write = host_ledger_write,
         .ledger_remove = host_ledger_remove,
         .ledger_read = host_ledger_read,
+        .ledger_list = host_ledger_list,
+        .ledger_set_aside = host_ledger_set_aside,
         .survey = host_survey,
         .watch_process = host_watch_process,
         .unwatch_process = host_unwatch_process,
 };
+
+static void host_look_again(void *userdata, PciAddress address) {
+        SystemHost *host = userdata;
+
+        if (host->events)
+                host->events->device_changed(host->userdata, address);
+}
 
 int system_host_new(sd_event *event, const HostConfig *config, SystemHost **ret) {
         g_autoptr(SystemHost) host = g_new0(SystemHost, 1);
@@ -149,6 +180,8 @@ int system_host_new(sd_event *event, const HostConfig *config, SystemHost **ret)
         }
 
         r = device_monitor_new(event, &host->monitor);
+        if (r >= 0)
+                r = look_again_new(event, host_look_again, host, &host->again);
         if (r < 0)
                 return r;
 
@@ -176,6 +209,7 @@ void system_host_free(SystemHost *host) {
         if (!host)
                 return;
 
+        look_again_free(host->again);
         gpu_policy_free(host->policy);
         process_watches_free(host->watches);
         surveys_free(host->surveys);

@@ -7,11 +7,13 @@
  * place. */
 #include "ledger.h"
 
+#include "reading.h"
+
 #include "autoptr.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -25,9 +27,6 @@
 struct Ledger {
         int dir;
 };
-
-typedef DIR Dir;
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(Dir, closedir)
 
 int ledger_open(const char *state_dir, Ledger **ret) {
         g_autofd int dir = -1;
@@ -58,6 +57,11 @@ static char *file_name(PciAddress card) {
         return g_strconcat(pci_address_print(card, text), SUFFIX, NULL);
 }
 
+static char *ids_print(const FunctionIds *ids) {
+        return g_strdup_printf("%04x:%04x:%04x:%04x", ids->vendor, ids->device,
+                               ids->subsystem_vendor, ids->subsystem_device);
+}
+
 static char *record_print(const CardRecord *record) {
         g_autoptr(GKeyFile) file = g_key_file_new();
         g_autoptr(GStrvBuilder) builder = g_strv_builder_new();
@@ -75,8 +79,11 @@ static char *record_print(const CardRecord *record) {
         for (guint i = 0; i < record->origins->len; i++) {
                 const FunctionOrigin *origin = &g_array_index(record->origins, FunctionOrigin, i);
 
+                g_autofree char *ids = ids_print(&origin->ids);
+
                 pci_address_print(origin->address, text);
                 g_strv_builder_add(builder, text);
+                g_key_file_set_string(file, text, "Ids", ids);
                 g_key_file_set_boolean(file, text, "Known", origin->known);
                 g_key_file_set_string(file, text, "Driver", origin->driver);
                 g_key_file_set_string(file, text, "DriverOverride", origin->driver_override);
@@ -115,6 +122,15 @@ static bool boolean_take(GKeyFile *file, const char *group, const char *key, boo
         return !error;
 }
 
+/* Records had them not always. */
+static bool ids_take(GKeyFile *file, const char *group, FunctionIds *ret) {
+        g_autofree char *text = g_key_file_get_string(file, group, "Ids", NULL);
+
+        return !text ||
+               sscanf(text, "%4" SCNx16 ":%4" SCNx16 ":%4" SCNx16 ":%4" SCNx16, &ret->vendor,
+                      &ret->device, &ret->subsystem_vendor, &ret->subsystem_device) == 4;
+}
+
 static bool origins_parse(GKeyFile *file, GArray *origins) {
         g_auto(GStrv) functions = g_key_file_get_string_list(file, "Card", "Functions", NULL, NULL);
 
@@ -126,6 +142,7 @@ static bool origins_parse(GKeyFile *file, GArray *origins) {
                 FunctionPower *power = &origin.power;
 
                 if (!pci_address_parse(*name, &origin.address) ||
+                    !ids_take(file, *name, &origin.ids) ||
                     !boolean_take(file, *name, "Known", &origin.known) ||
                     !string_take(file, *name, "Driver", origin.driver, sizeof origin.driver) ||
                     !string_take(file, *name, "DriverOverride", origin.driver_override,
@@ -155,27 +172,40 @@ static bool checksum_is_right(const char *data) {
         return strcmp(line, expected) == 0;
 }
 
-/* NULL when @data is not what ledger_write() writes for @card. */
-static CardRecord *record_parse(const char *data, PciAddress card) {
-        g_autoptr(GKeyFile) file = g_key_file_new();
-        g_autoptr(CardRecord) record = card_record_new(card);
+/* What no record of any version may lack. */
+static bool body_parse(GKeyFile *file, CardRecord *record) {
         char text[PCI_ADDRESS_BUFFER];
         PciAddress address;
 
-        if (!checksum_is_right(data) ||
-            !g_key_file_load_from_data(file, data, strlen(data), G_KEY_FILE_NONE, NULL) ||
-            g_key_file_get_integer(file, "Card", "Version", NULL) != VERSION ||
-            !string_take(file, "Card", "Address", text, sizeof text) ||
-            !pci_address_parse(text, &address) || !pci_address_equal(address, card) ||
-            !string_take(file, "Card", "Machine", record->machine_uuid,
-                         sizeof record->machine_uuid) ||
-            !boolean_take(file, "Card", "ReturnToHost", &record->return_to_host) ||
-            (g_key_file_has_key(file, "Card", "AnyHostDriver", NULL) &&
-             !boolean_take(file, "Card", "AnyHostDriver", &record->any_host_driver)) ||
-            !origins_parse(file, record->origins))
-                return NULL;
+        return string_take(file, "Card", "Address", text, sizeof text) &&
+               pci_address_parse(text, &address) && pci_address_equal(address, record->card) &&
+               string_take(file, "Card", "Machine", record->machine_uuid,
+                           sizeof record->machine_uuid) &&
+               boolean_take(file, "Card", "ReturnToHost", &record->return_to_host) &&
+               (!g_key_file_has_key(file, "Card", "AnyHostDriver", NULL) ||
+                boolean_take(file, "Card", "AnyHostDriver", &record->any_host_driver)) &&
+               origins_parse(file, record->origins);
+}
 
-        return g_steal_pointer(&record);
+/* 0, -EBADMSG when @data is not what ledger_write() writes for @card, or -EPROTONOSUPPORT when that
+ * of a newer version has written it: every version ends its records with the checksum, so that the
+ * number can be believed. */
+static int record_parse(const char *data, PciAddress card, CardRecord **ret) {
+        g_autoptr(GKeyFile) file = g_key_file_new();
+        g_autoptr(CardRecord) record = card_record_new(card);
+        int version;
+
+        if (!checksum_is_right(data) ||
+            !g_key_file_load_from_data(file, data, strlen(data), G_KEY_FILE_NONE, NULL))
+                return -EBADMSG;
+        version = g_key_file_get_integer(file, "Card", "Version", NULL);
+        if (version > VERSION)
+                return -EPROTONOSUPPORT;
+        if (version < 1 || !body_parse(file, record))
+                return -EBADMSG;
+
+        *ret = g_steal_pointer(&record);
+        return 0;
 }
 
 static int data_write(int fd, const char *data) {
@@ -216,11 +246,8 @@ static int file_replace(int dir, const char *name, const char *data) {
 int ledger_write(Ledger *ledger, const CardRecord *record) {
         g_autofree char *name = file_name(record->card);
         g_autofree char *data = record_print(record);
-        int r = file_replace(ledger->dir, name, data);
 
-        if (r < 0)
-                sd_journal_print(LOG_ERR, "cannot write the ledger's %s: %s", name, g_strerror(-r));
-        return r;
+        return file_replace(ledger->dir, name, data);
 }
 
 int ledger_remove(Ledger *ledger, PciAddress card) {
@@ -236,82 +263,66 @@ int ledger_remove(Ledger *ledger, PciAddress card) {
         return fsync(ledger->dir) < 0 ? -errno : 0;
 }
 
-/* A new string; NULL when the file cannot be read, is too long or holds a NUL. */
-static char *data_read(int dir, const char *name) {
-        g_autofd int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+/* Where that is lost in a power failure it is done again. */
+static int file_move_aside(Ledger *ledger, const char *name, const char *aside) {
+        return renameat(ledger->dir, name, ledger->dir, aside) < 0 ? -errno : 0;
+}
+
+int ledger_read(Ledger *ledger, PciAddress card, CardRecord **ret) {
+        g_autofree char *name = file_name(card);
+        g_autofree char *aside = g_strconcat(name, ".corrupt", NULL);
         g_autofree char *data = NULL;
-        size_t length = 0;
+        size_t length;
+        int r = reading_bytes(ledger->dir, name, FILE_BYTES_MAX, &data, &length);
 
-        if (fd < 0)
-                return NULL;
+        *ret = NULL;
+        if (r <= 0 && r != -EFBIG)
+                return r;
 
-        data = g_malloc(FILE_BYTES_MAX + 1);
-        for (;;) {
-                ssize_t n = read(fd, data + length, FILE_BYTES_MAX + 1 - length);
+        r = r > 0 && strlen(data) == length ? record_parse(data, card, ret) : -EBADMSG;
+        if (r != -EBADMSG)
+                return r < 0 ? r : 1;
+        r = file_move_aside(ledger, name, aside);
+        if (r >= 0)
+                sd_journal_print(LOG_WARNING,
+                                 "the ledger's %s is damaged and was moved aside to %s", name,
+                                 aside);
+        return r;
+}
 
-                if (n < 0 && errno == EINTR)
+int ledger_list(Ledger *ledger, GArray **ret) {
+        g_autoptr(GArray) cards = g_array_new(FALSE, TRUE, sizeof(PciAddress));
+        g_autoptr(GPtrArray) names = NULL;
+        int r = reading_folder(ledger->dir, ".", &names);
+
+        for (guint i = 0; r > 0 && i < names->len; i++) {
+                const char *name = g_ptr_array_index(names, i);
+                g_autofree char *stem = NULL;
+                PciAddress card;
+
+                if (!g_str_has_suffix(name, SUFFIX))
                         continue;
-                if (n < 0)
-                        return NULL;
-                if (n == 0)
-                        break;
-                length += (size_t)n;
-                if (length > FILE_BYTES_MAX)
-                        return NULL;
+                stem = g_strndup(name, strlen(name) - strlen(SUFFIX));
+                if (pci_address_parse(stem, &card))
+                        g_array_append_val(cards, card);
         }
-
-        data[length] = '\0';
-        return strlen(data) == length ? g_steal_pointer(&data) : NULL;
+        if (r < 0) {
+                sd_journal_print(LOG_ERR, "cannot list the ledger: %s", g_strerror(-r));
+                return r;
+        }
+        *ret = g_steal_pointer(&cards);
+        return 0;
 }
 
-/* @name is a record's file; its record, or NULL after it was moved aside. */
-static CardRecord *file_read(Ledger *ledger, const char *name) {
-        g_autofree char *stem = g_strndup(name, strlen(name) - strlen(SUFFIX));
-        g_autofree char *data = data_read(ledger->dir, name);
-        g_autofree char *aside = NULL;
-        CardRecord *record = NULL;
-        PciAddress card;
+int ledger_set_aside(Ledger *ledger, PciAddress card) {
+        g_autofree char *name = file_name(card);
+        g_autofree char *aside = g_strconcat(name, ".other", NULL);
+        int r = file_move_aside(ledger, name, aside);
 
-        if (data && pci_address_parse(stem, &card))
-                record = record_parse(data, card);
-        if (record)
-                return record;
-
-        aside = g_strconcat(name, ".corrupt", NULL);
-        (void)renameat(ledger->dir, name, ledger->dir, aside);
-        sd_journal_print(LOG_WARNING, "the ledger's %s is damaged and was moved aside to %s", name,
-                         aside);
-        return NULL;
-}
-
-static int record_compare(gconstpointer a, gconstpointer b) {
-        return pci_address_compare((*(const CardRecord *const *)a)->card,
-                                   (*(const CardRecord *const *)b)->card);
-}
-
-GPtrArray *ledger_read(Ledger *ledger) {
-        GPtrArray *records = g_ptr_array_new_with_free_func((GDestroyNotify)card_record_free);
-        g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
-        int fd = openat(ledger->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        g_autoptr(Dir) dir = fd >= 0 ? fdopendir(fd) : NULL;
-        struct dirent *entry;
-
-        if (!dir) {
-                sd_journal_print(LOG_ERR, "cannot read the ledger: %s", g_strerror(errno));
-                if (fd >= 0)
-                        close(fd);
-                return records;
-        }
-
-        while ((entry = readdir(dir)))
-                if (g_str_has_suffix(entry->d_name, SUFFIX))
-                        g_ptr_array_add(names, g_strdup(entry->d_name));
-        for (guint i = 0; i < names->len; i++) {
-                CardRecord *record = file_read(ledger, g_ptr_array_index(names, i));
-
-                if (record)
-                        g_ptr_array_add(records, record);
-        }
-        g_ptr_array_sort(records, record_compare);
-        return records;
+        if (r >= 0)
+                sd_journal_print(LOG_WARNING,
+                                 "the ledger's %s is of another card than the one that is there "
+                                 "now; it was moved aside to %s",
+                                 name, aside);
+        return r;
 }

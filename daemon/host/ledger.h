@@ -18,6 +18,16 @@ int ledger_write(Ledger *ledger, const CardRecord *record);
 /* Removes the card's record; that there is none is fine. 0 or a negative errno. */
 int ledger_remove(Ledger *ledger, PciAddress card);
 
-/* Every record, by address, in a new array that owns its CardRecords. A file that is damaged or not
- * understood is moved aside (".corrupt") and left out, with a warning. */
-GPtrArray *ledger_read(Ledger *ledger);
+/* The card's record: 1 and a new one, the caller's; 0 where there is none, and with a warning where
+ * there was one whose bytes are damaged, which is moved aside (".corrupt"). A negative errno when
+ * it could not be read, or moved: it is there still, and who wrote another would lose it.
+ * -EPROTONOSUPPORT: it is whole, and of a newer version. */
+int ledger_read(Ledger *ledger, PciAddress card, CardRecord **ret);
+
+/* The cards that have a file, whatever it holds: 0 and a new array of PciAddress, or a negative
+ * errno. */
+int ledger_list(Ledger *ledger, GArray **ret);
+
+/* Moves the record of a card that is another one now to ".other", with a notice. 0 or a negative
+ * errno. */
+int ledger_set_aside(Ledger *ledger, PciAddress card);

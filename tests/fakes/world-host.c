@@ -197,13 +197,41 @@ static int world_ledger_write(void *self, const CardRecord *record) {
         return 0;
 }
 
-static GPtrArray *world_ledger_read(void *self) {
+static int world_ledger_read(void *self, PciAddress card, CardRecord **ret) {
         World *world = self;
-        GPtrArray *copy = g_ptr_array_new_with_free_func((GDestroyNotify)card_record_free);
 
+        *ret = NULL;
+        if (world->fail_ledger_read < 0)
+                return world->fail_ledger_read;
+        for (guint i = 0; i < world->ledger->len; i++) {
+                const CardRecord *record = g_ptr_array_index(world->ledger, i);
+
+                if (!pci_address_equal(record->card, card))
+                        continue;
+                *ret = card_record_copy(record);
+                return 1;
+        }
+        return 0;
+}
+
+static int world_ledger_list(void *self, GArray **ret) {
+        World *world = self;
+
+        if (world->fail_ledger_read < 0)
+                return world->fail_ledger_read;
+        *ret = g_array_new(FALSE, FALSE, sizeof(PciAddress));
         for (guint i = 0; i < world->ledger->len; i++)
-                g_ptr_array_add(copy, card_record_copy(g_ptr_array_index(world->ledger, i)));
-        return copy;
+                g_array_append_val(*ret, ((CardRecord *)g_ptr_array_index(world->ledger, i))->card);
+        return 0;
+}
+
+static int world_ledger_set_aside(void *self, PciAddress card) {
+        World *world = self;
+
+        if (world->fail_ledger < 0)
+                return world->fail_ledger;
+        world->set_aside++;
+        return world_ledger_remove(self, card);
 }
 
 /* --- surveys and processes --- */
@@ -343,6 +371,8 @@ Host world_host(World *world) {
                 .ledger_write = world_ledger_write,
                 .ledger_remove = world_ledger_remove,
                 .ledger_read = world_ledger_read,
+                .ledger_list = world_ledger_list,
+                .ledger_set_aside = world_ledger_set_aside,
                 .survey = world_survey,
                 .watch_process = world_watch,
                 .unwatch_process = world_unwatch,

@@ -116,7 +116,7 @@ void world_free(World *world) {
         g_free(world);
 }
 
-static void look_around(World *world, void *data) {
+void world_list(World *world) {
         g_autoptr(GArray) gpus = g_array_new(FALSE, TRUE, sizeof(PciAddress));
 
         for (guint i = 0; i < world->functions->len; i++) {
@@ -130,11 +130,14 @@ static void look_around(World *world, void *data) {
         world->host_events->devices_listed(world->manager, gpus);
 }
 
+static void look_around(World *world, void *data) {
+        world_list(world);
+}
+
 Manager *world_boot(World *world) {
         world->manager = manager_new(world_host(world), world_hypervisor(world));
         world->host_events = manager_host_events();
         world->hypervisor_events = manager_hypervisor_events();
-        manager_begin(world->manager);
         world_later(world, look_around, NULL, NULL, false);
         world_set_connected(world, world->connected);
         return world->manager;

@@ -61,12 +61,14 @@ typedef struct World {
 
         /* What goes wrong. */
         bool fail_verb[_HYPERVISOR_VERB_MAX];
-        bool fail_attach;    /* and detach */
-        bool quit_at_once;   /* a started domain's QEMU ends before the answer */
-        bool start_paused;   /* a started domain is paused at once */
-        int fail_look;       /* looking at a device returns this */
-        int survey_error;    /* every survey ends with this, 0 or negative errno */
-        int fail_ledger;     /* ledger_write returns this */
+        bool fail_attach;  /* and detach */
+        bool quit_at_once; /* a started domain's QEMU ends before the answer */
+        bool start_paused; /* a started domain is paused at once */
+        int fail_look;     /* looking at a device returns this */
+        int survey_error;  /* every survey ends with this, 0 or negative errno */
+        int fail_ledger;   /* writing to the ledger returns this */
+        int fail_ledger_read;
+        unsigned set_aside;  /* records that are of another card */
         GArray *stuck;       /* PciAddress: helpers that never end by themselves */
         GArray *refused;     /* PciAddress: the kernel refuses to bind vfio-pci */
         GArray *no_return;   /* PciAddress: the kernel refuses to bind the host driver */
@@ -116,6 +118,8 @@ void world_run(World *world);
 
 /* Tells the daemon that something about the function may have changed, as udev does. */
 void world_uevent(World *world, const char *address);
+/* Tells it of every GPU there is, as after lost events. */
+void world_list(World *world);
 /* Ends a helper that is stuck, with its work done. */
 void world_unstick(World *world, const char *address);
 /* Ends it without: killed at its deadline, it is gone when the driver lets go at last. */
