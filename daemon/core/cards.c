@@ -236,14 +236,16 @@ Refusal *handover_refusal(PciAddress address, int r) {
 /* The Bind or Release that waits for this card is over. A Bind that failed is undone first. */
 static void card_end_call(Manager *manager, Gpu *gpu, bool was_binding, HandoverOutcome outcome,
                           const char *message) {
+        bool failed = outcome != HANDOVER_DONE && outcome != HANDOVER_STAYS;
+
         for (guint i = 0; i < manager->gpu_calls->len; i++) {
                 Call *call = g_ptr_array_index(manager->gpu_calls, i);
 
                 if (call->over || !pci_address_equal(call->gpu, gpu->address))
                         continue;
-                if (outcome != HANDOVER_DONE && !call->failure)
+                if (failed && !call->failure)
                         call->failure = card_refusal(gpu->address, outcome, message);
-                if (was_binding && outcome != HANDOVER_DONE && gpu->recorded)
+                if (was_binding && failed && gpu->recorded)
                         gpu_want_on_host(manager, gpu, false);
                 if (was_binding && outcome == HANDOVER_FAILED) {
                         gpu_settle(manager, gpu, true);
@@ -259,6 +261,7 @@ static void card_apply_outcome(Manager *manager, Gpu *gpu, HandoverOutcome outco
                                const char *message) {
         switch (outcome) {
         case HANDOVER_DONE:
+        case HANDOVER_STAYS:
                 gpu_apply(gpu, GPU_CURED);
                 if (gpu->view.pending == GPU_PENDING_RELEASING) {
                         gpu_apply(gpu, GPU_RETURNED);
@@ -283,6 +286,57 @@ static void card_apply_outcome(Manager *manager, Gpu *gpu, HandoverOutcome outco
 static bool card_was_taken(const Gpu *gpu, HandoverOutcome outcome) {
         return outcome == HANDOVER_DONE && gpu->view.pending == GPU_PENDING_BINDING &&
                !gpu->unread && !gpu_wholly_on_vfio(gpu);
+}
+
+/* Whether the card, which could not be moved back, is to be taken as it is: a Recover waits for it,
+ * and all of it is on one side. That it answers the helper has found out before it tried. */
+static bool card_is_accepted(Manager *manager, const Gpu *gpu, HandoverOutcome outcome) {
+        if (outcome != HANDOVER_FAILED || gpu->view.pending != GPU_PENDING_RELEASING ||
+            (gpu_partly_on_vfio(gpu) && !gpu_wholly_on_vfio(gpu)))
+                return false;
+        for (guint i = 0; i < manager->gpu_calls->len; i++) {
+                const Call *call = g_ptr_array_index(manager->gpu_calls, i);
+
+                if (!call->over && call->accepts && pci_address_equal(call->gpu, gpu->address))
+                        return true;
+        }
+        return false;
+}
+
+static bool gpu_function_is_home(const Gpu *gpu, const PciFunction *function) {
+        const FunctionOrigin *origin = gpu_origin(gpu, function->address);
+
+        return !origin || g_str_equal(origin->driver, function->driver) ||
+               pci_function_on_host_driver(function);
+}
+
+static bool gpu_is_home(const Gpu *gpu) {
+        const GArray *companions = gpu->facts->companions;
+
+        if (!gpu_function_is_home(gpu, &gpu->facts->function))
+                return false;
+        for (guint i = 0; i < companions->len; i++)
+                if (!gpu_function_is_home(gpu, &g_array_index(companions, PciFunction, i)))
+                        return false;
+        return true;
+}
+
+/* Where each function came from stays known where that is not where it is, for a Release. */
+static void card_accept(Manager *manager, Gpu *gpu) {
+        gpu_apply(gpu, GPU_CURED);
+        gpu_apply(gpu, GPU_RETURNED);
+        if (gpu_is_home(gpu)) {
+                gpu_forget_record(manager, gpu);
+                return;
+        }
+        gpu->record->return_to_host = false;
+        gpu->record->machine_uuid[0] = '\0';
+        gpu_write_record(manager, gpu);
+}
+
+static const char *card_move_reason(const Gpu *gpu, HandoverOutcome outcome) {
+        return outcome == HANDOVER_STAYS ? "vfio-pci has claimed it by itself"
+                                         : gpu_move_reason(gpu);
 }
 
 bool gpu_is_moving(const Gpu *gpu) {
@@ -322,10 +376,14 @@ static void card_moved(void *userdata, PciAddress card, HandoverOutcome outcome,
                 outcome = HANDOVER_FAILED;
                 message = "Somebody else has rebound it as soon as it was handed over.";
         }
-        reason = gpu_move_reason(gpu);
+        reason = card_move_reason(gpu, outcome);
         was_binding = gpu->view.pending == GPU_PENDING_BINDING;
         was_stuck = gpu->view.fault == GPU_FAULT_STUCK;
-        card_apply_outcome(manager, gpu, outcome, message);
+        if (r >= 0 && card_is_accepted(manager, gpu, outcome)) {
+                outcome = HANDOVER_STAYS;
+                card_accept(manager, gpu);
+        } else
+                card_apply_outcome(manager, gpu, outcome, message);
         gpu_refresh(manager, gpu, reason);
         if (drifts)
                 gpu_tell_drifts(manager, gpu, drifts);

@@ -135,6 +135,8 @@ typedef enum HandoverDirection {
 
 typedef enum HandoverOutcome {
         HANDOVER_DONE,    /* every driver link says so */
+        HANDOVER_STAYS,   /* to the host: done, but a function that any host driver was right for is
+                           * on vfio-pci again, which claims it by itself (vfio-pci.ids=) */
         HANDOVER_FAILED,  /* the kernel refused; the helper is gone */
         HANDOVER_LOST,    /* the device does not answer any more; the helper is gone */
         HANDOVER_OVERDUE, /* the deadline has passed and the helper, or one that an earlier daemon
@@ -274,7 +276,7 @@ typedef struct HostEvents {
          * safely recorded, and only then the helper goes on; negative errno: it ends without
          * touching anything and the outcome is HANDOVER_FAILED. */
         int (*handover_origins)(void *userdata, PciAddress card, const GArray *origins);
-        /* @message says why, for a person; NULL when done. */
+        /* @message says why, for a person; NULL when done, or when it stays. */
         void (*handover_ended)(void *userdata, PciAddress card, HandoverOutcome outcome,
                                const char *message);
         void (*link_read)(void *userdata, PciAddress address, const LinkFacts *link);

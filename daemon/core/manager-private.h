@@ -53,6 +53,7 @@ typedef struct Call {
         char uuid[37];
         Refusal *failure; /* told when everything is undone; NULL = none */
         bool over;        /* Bind, Release: to be answered at the end of the turn */
+        bool accepts;     /* Recover: a card that stays where it is does so without a fault */
         bool plug_pulled; /* Delete: no QEMU is wanted any more */
         bool forgetting;  /* Delete: libvirt was asked to undefine it */
         ManagerDone done;

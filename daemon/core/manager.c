@@ -260,7 +260,7 @@ static Refusal *release_refusal(Manager *manager, Gpu *gpu) {
 }
 
 /* Starts the card's way back and keeps the call until it has ended. */
-static void manager_await_return(Manager *manager, Gpu *gpu, ManagerDone done, void *userdata) {
+static Call *manager_await_return(Manager *manager, Gpu *gpu, ManagerDone done, void *userdata) {
         Call *call = manager_add_call(manager->gpu_calls, manager, done, userdata);
 
         call->gpu = gpu->address;
@@ -268,6 +268,7 @@ static void manager_await_return(Manager *manager, Gpu *gpu, ManagerDone done, v
         call->over = gpu->view.pending != GPU_PENDING_RELEASING;
         if (call->over && gpu->view.fault != GPU_FAULT_NONE)
                 call->failure = gpu_refusal(gpu, GPU_REFUSED_FAULTED);
+        return call;
 }
 
 static void manager_release_asked(Manager *manager, Gpu *gpu, ManagerDone done, void *userdata) {
@@ -354,5 +355,5 @@ void manager_recover_gpu(Manager *manager, PciAddress address, ManagerDone done,
         }
         gpu_apply(gpu, GPU_CURED);
         gpu_tell(manager, gpu, "");
-        manager_await_return(manager, gpu, done, userdata);
+        manager_await_return(manager, gpu, done, userdata)->accepts = true;
 }

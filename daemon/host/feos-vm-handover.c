@@ -296,6 +296,17 @@ static bool function_leave(const Function *function) {
         return false;
 }
 
+/* Whether vfio-pci has claimed it by itself, as it does where it was told the device's id
+ * (vfio-pci.ids=, new_id): then that is the driver which the kernel has for it. */
+static bool function_stays(const Function *function) {
+        char driver[FUNCTION_NAME_BYTES];
+
+        if (!driver_read(function, driver) || strcmp(driver, VFIO_PCI) != 0)
+                return false;
+        say("stays %s", function->address);
+        return true;
+}
+
 /* The second half. Whether it has come home. */
 static bool function_arrive(const Function *function) {
         const char *wanted = driver_wanted(function);
@@ -306,7 +317,8 @@ static bool function_arrive(const Function *function) {
                                               : g_strdup("No host driver has");
 
                 say("step %s taken %s back", who, function->address);
-                home = function_driver_probe(function->address, wanted);
+                home = function_driver_probe(function->address, wanted) ||
+                       (!wanted && function_stays(function));
                 if (!home)
                         failed("%s taken %s back.", who, function->address);
         }

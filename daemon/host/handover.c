@@ -11,6 +11,8 @@
  *   origin ADDRESS DRIVER OVERRIDE        collects; "" for what is not there
  *          D3COLD CONTROL
  *   ready                                 records the origins, then sends "go"; or closes
+ *   stays ADDRESS                         tells the journal: vfio-pci has claimed the function,
+ *                                         for which any host driver was right
  *   failed TEXT | lost TEXT               keeps it: why the exit status is not 0, told once and
  * last
  *
@@ -52,6 +54,7 @@ typedef struct Handover {
         int64_t since;   /* when that began, seconds since 1970 */
         char *message;   /* why it failed, in its own words; NULL = has not said */
         bool lost;
+        bool stays;
         bool let_loose; /* "go" was sent */
         bool overdue;
         bool held;            /* an earlier helper's clock is running, not its own */
@@ -195,6 +198,16 @@ static void held_take(Handover *handover, const char *text) {
         helper_set_deadline(handover->helper, (uint64_t)MAX(left, 0));
 }
 
+static void stays_take(Handover *handover, const char *function) {
+        char card[PCI_ADDRESS_BUFFER];
+
+        handover->stays = true;
+        pci_address_print(handover->record->card, card);
+        (void)sd_journal_send("MESSAGE=GPU %s: vfio-pci has claimed %s by itself (vfio-pci.ids= or "
+                              "new_id); it stays there",
+                              card, function, "PRIORITY=%i", LOG_NOTICE, "FEOS_GPU=%s", card, NULL);
+}
+
 static void message_set(Handover *handover, const char *message) {
         g_free(handover->message);
         handover->message = g_strdup(message);
@@ -251,6 +264,8 @@ static void on_line(void *userdata, char *line) {
                 origin_take(handover, rest);
         else if (!rest && strcmp(line, "ready") == 0)
                 permission_decide(handover);
+        else if (rest && strcmp(line, "stays") == 0)
+                stays_take(handover, rest);
         else if (rest && strcmp(line, "failed") == 0)
                 message_set(handover, rest);
         else if (rest && strcmp(line, "lost") == 0) {
@@ -293,7 +308,7 @@ static void on_ended(void *userdata, int status) {
                 g_ptr_array_steal_index_fast(all->running, index);
 
         if (status == 0 && handover->let_loose) {
-                ended_tell(all, card, HANDOVER_DONE, NULL);
+                ended_tell(all, card, handover->stays ? HANDOVER_STAYS : HANDOVER_DONE, NULL);
         } else {
                 g_autofree char *message = failure_print(handover, status);
 

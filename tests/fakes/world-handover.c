@@ -77,6 +77,22 @@ static void handover_step(const Handover *handover, const FunctionOrigin *origin
         }
 }
 
+/* What any host driver was right for may have been claimed by vfio-pci itself. */
+static HandoverOutcome handover_done(World *world, const Handover *handover) {
+        const CardRecord *record = handover->record;
+
+        if (handover->direction == HANDOVER_TO_VFIO || !record->any_host_driver)
+                return HANDOVER_DONE;
+        for (guint i = 0; i < record->origins->len; i++) {
+                const FunctionOrigin *origin = &g_array_index(record->origins, FunctionOrigin, i);
+
+                if (g_str_equal(origin->driver, "vfio-pci") &&
+                    pci_function_on_vfio(&world_function_at(world, origin->address)->facts))
+                        return HANDOVER_STAYS;
+        }
+        return HANDOVER_DONE;
+}
+
 static void handover_move(World *world, void *data) {
         const Handover *handover = data;
         const GArray *origins = handover->record->origins;
@@ -86,7 +102,7 @@ static void handover_move(World *world, void *data) {
         Handover *rest;
 
         if (handover->next == 2 * origins->len) {
-                handover_end(world, handover, HANDOVER_DONE, NULL);
+                handover_end(world, handover, handover_done(world, handover), NULL);
                 return;
         }
         if (world_is_marked(world->stuck, card))

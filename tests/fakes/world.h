@@ -11,7 +11,8 @@ typedef struct WorldFunction {
         int group;
         bool boot_display;
         bool kept;
-        char native_driver[64]; /* what drivers_probe gives it without an override */
+        char native_driver[64]; /* what drivers_probe gives it without an override; vfio-pci where
+                                 * that was told the device's id */
         char driver_override[64];
         FunctionPower power; /* "1" and "auto" at first; "" = it has no such attribute */
         bool dead;           /* answers all ones */

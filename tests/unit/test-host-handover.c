@@ -294,6 +294,15 @@ static void test_lost(void **state) {
         assert_outcome(fixture, 0, HANDOVER_LOST, "It is gone.");
 }
 
+/* vfio-pci has claimed it by itself. */
+static void test_stays(void **state) {
+        Fixture *fixture = *state;
+
+        start(fixture, HANDOVER_TO_HOST, "echo ready\n" GO "echo 'stays 0000:01:00.0'\n");
+        run_until(fixture, 1);
+        assert_outcome(fixture, 0, HANDOVER_STAYS, NULL);
+}
+
 static void test_not_recorded(void **state) {
         Fixture *fixture = *state;
 
@@ -462,6 +471,7 @@ int main(void) {
                 TEST(test_where_to),
                 TEST(test_failed),
                 TEST(test_lost),
+                TEST(test_stays),
                 TEST(test_not_recorded),
                 TEST(test_origins_missing),
                 TEST(test_nonsense),

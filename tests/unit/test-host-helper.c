@@ -142,6 +142,27 @@ static void test_release_where_to(void **state) {
         assert_stands(1, VFIO_PCI, VFIO_PCI); /* its override nobody knows */
 }
 
+/* Where vfio-pci was told the device's id it is the driver that the kernel has for it. */
+static void test_release_stays(void **state) {
+        put(VFIO_PCI, VFIO_PCI, VFIO_PCI);
+        kernel.cards[0].native = VFIO_PCI;
+        helper_run("release", GPU, AUDIO "=snd_hda_intel,override=", NULL);
+        assert_non_null(strstr(kernel.said->str, "\nstays " GPU "\n"));
+        assert_stands(0, VFIO_PCI, "");
+        assert_stands(1, "snd_hda_intel", "");
+        assert_false(group_is_held());
+
+        /* One that belongs to another driver does not stay. */
+        put(VFIO_PCI, VFIO_PCI, VFIO_PCI);
+        kernel.cards[1].native = VFIO_PCI;
+        kernel.answer = "go\n";
+        g_string_truncate(kernel.said, 0);
+        helper_run("release", GPU "=nvidia,override=", AUDIO "=snd_hda_intel,override=", NULL);
+        assert_null(strstr(kernel.said->str, "stays"));
+        assert_stands(0, "nvidia", "");
+        assert_stands(1, "snd_hda_intel", "");
+}
+
 /* At home already: the override is put back, and no driver disturbed. */
 static void test_release_at_home(void **state) {
         put("nouveau", "snd_hda_intel", VFIO_PCI);
@@ -206,6 +227,7 @@ int main(void) {
                 TEST(test_bind_nobody_comes),
                 TEST(test_release),
                 TEST(test_release_where_to),
+                TEST(test_release_stays),
                 TEST(test_release_at_home),
                 TEST(test_release_dead_at_home),
                 TEST(test_release_dead),
