@@ -36,8 +36,9 @@ object() {
 
 # is_home GPU: it is the host's, and nothing is under way with it. One that does not come says why.
 is_home() {
+    [[ $(get "$1" org.feos.VM1.GPU State) == host-bound && ! $(get "$1" org.feos.VM1.GPU Pending) ]] && return
     [[ ! $(get "$1" org.feos.VM1.GPU Fault) ]] || call "$1" org.feos.VM1.GPU Recover
-    [[ $(get "$1" org.feos.VM1.GPU State) == host-bound && ! $(get "$1" org.feos.VM1.GPU Pending) ]]
+    false
 }
 
 # Strings in quotes, six for each GPU, of which the last one is its path.
