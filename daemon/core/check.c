@@ -126,60 +126,6 @@ static void check_claims(const CheckCard *card, const char *shown, GPtrArray *fi
                         card->facts->iommu_group, card->neighbour_taken_by);
 }
 
-/* Whether @address goes to the machine with one of the requested cards. */
-static bool is_requested(const CheckFacts *facts, PciAddress address) {
-        for (guint i = 0; i < facts->cards->len; i++) {
-                const CheckCard *card = &g_array_index(facts->cards, CheckCard, i);
-
-                if (!card->facts)
-                        continue;
-                if (pci_address_equal(card->facts->function.address, address))
-                        return true;
-                for (guint j = 0; j < card->facts->companions->len; j++)
-                        if (pci_address_equal(
-                                    g_array_index(card->facts->companions, PciFunction, j).address,
-                                    address))
-                                return true;
-        }
-        return false;
-}
-
-static void check_group(const CheckFacts *facts, const CheckCard *card, const char *shown,
-                        GPtrArray *findings) {
-        g_autoptr(GString) foreign = g_string_new(NULL);
-        char printed[PCI_ADDRESS_BUFFER];
-
-        if (!facts->host.iommu || card->facts->iommu_group < 0) {
-                findings_error(
-                        findings, REFUSAL_NO_IOMMU, shown,
-                        "Switch VT-d or AMD-Vi on in the firmware, and boot an Intel host with "
-                        "intel_iommu=on.",
-                        "GPU %s has no IOMMU group.", shown);
-                return;
-        }
-        if (!facts->host.vfio)
-                findings_error(findings, REFUSAL_NO_IOMMU, shown, "Load it with: modprobe vfio-pci",
-                               "The kernel's vfio-pci driver is not loaded, so GPU %s cannot be "
-                               "handed over.",
-                               shown);
-        for (guint i = 0; i < card->facts->neighbours->len; i++) {
-                const PciFunction *neighbour =
-                        &g_array_index(card->facts->neighbours, PciFunction, i);
-
-                if (pci_function_on_host_driver(neighbour) &&
-                    !is_requested(facts, neighbour->address))
-                        g_string_append_printf(foreign, "%s%s (%s)", foreign->len > 0 ? ", " : "",
-                                               pci_address_print(neighbour->address, printed),
-                                               neighbour->driver);
-        }
-        if (foreign->len > 0)
-                findings_error(findings, REFUSAL_GROUP_NOT_VIABLE, shown,
-                               "Unbind those devices from their drivers, or move the GPU to a slot "
-                               "with an IOMMU group of its own.",
-                               "GPU %s shares IOMMU group %d with devices that the host uses: %s.",
-                               shown, card->facts->iommu_group, foreign->str);
-}
-
 /* vfio-pci takes the firmware's framebuffer away as a host's own driver would (since Linux 6.0:
  * drivers/vfio/pci/vfio_pci_core.c calls aperture_remove_conflicting_pci_devices()), and older
  * kernels leave it, so that it draws into memory which is the guest's. */
@@ -229,7 +175,7 @@ void check_card(const CheckFacts *facts, const CheckCard *card, bool allow_boot_
         if (!check_identity(card, findings))
                 return;
         check_claims(card, shown, findings);
-        check_group(facts, card, shown, findings);
+        check_group(facts, card, findings);
         if (card->facts->boot_display && !allow_boot_display)
                 check_boot_display(card->facts, shown, findings);
         check_condition(card->facts, shown, findings);

@@ -1,5 +1,5 @@
 /* Facts + request -> findings. Pure: the one judgement behind Check, Create, Start and Bind. In
- * check.c, but check-holders.c and check-memory.c. */
+ * check.c, but check-group.c, check-holders.c and check-memory.c. */
 #pragma once
 
 #include "core/host.h"
@@ -51,6 +51,9 @@ bool check_identity(const CheckCard *card, GPtrArray *findings);
 /* Whether the card can be moved to vfio-pci and given away; adds what stands in the way. */
 void check_card(const CheckFacts *facts, const CheckCard *card, bool allow_boot_display,
                 GPtrArray *findings);
+
+/* Whether VFIO lets anybody have a card of this IOMMU group. */
+void check_group(const CheckFacts *facts, const CheckCard *card, GPtrArray *findings);
 
 /* What the survey found: images that are not there or not allowed, processes that hold the cards.
  */

@@ -5,6 +5,9 @@
 
 #include <string.h>
 
+#define CLASS_HOST_BRIDGE 0x0600
+#define CLASS_PCI_BRIDGE  0x0604
+
 bool pci_function_is_gpu(const PciFunction *function) {
         return function->class >> 16 == 0x03;
 }
@@ -16,6 +19,21 @@ bool pci_function_on_vfio(const PciFunction *function) {
 bool pci_function_on_host_driver(const PciFunction *function) {
         return function->driver[0] != '\0' && !pci_function_on_vfio(function) &&
                strcmp(function->driver, "pci-stub") != 0;
+}
+
+/* Since Linux 5.19 what counts is whether the driver has set driver_managed_dma
+ * (drivers/pci/pci-driver.c, pci_dma_configure()): pci-stub has, vfio-pci and the drivers that take
+ * its place for one kind of device, and pcieport, which has ports and event collectors. Other
+ * drivers of bridges have not, such as shpchp. Older kernels let every bridge pass. */
+bool pci_function_blocks_group(const PciFunction *function) {
+        return pci_function_on_host_driver(function) && strcmp(function->driver, "pcieport") != 0 &&
+               !g_str_has_suffix(function->driver, "vfio_pci") &&
+               !g_str_has_suffix(function->driver, "vfio-pci");
+}
+
+bool pci_function_is_bridge(const PciFunction *function) {
+        return function->class >> 8 == CLASS_PCI_BRIDGE ||
+               function->class >> 8 == CLASS_HOST_BRIDGE;
 }
 
 bool function_power_is_known(const FunctionPower *power) {

@@ -34,7 +34,7 @@ typedef enum DevicePower {
 typedef struct DeviceFacts {
         PciFunction function;
         GArray *companions; /* PciFunction: same slot and same IOMMU group, by address */
-        GArray *neighbours; /* PciFunction: the rest of the IOMMU group, bridges left out */
+        GArray *neighbours; /* PciFunction: the rest of the IOMMU group, bridges too */
         int iommu_group;    /* -1 = none */
         int numa_node;      /* -1 = unknown */
         bool boot_display;  /* it shows the host's console: it is the firmware's primary VGA device,
@@ -53,19 +53,25 @@ typedef struct DeviceFacts {
 /* Whether the function is a display controller (base class 03). */
 bool pci_function_is_gpu(const PciFunction *function);
 bool pci_function_on_vfio(const PciFunction *function);
-/* Whether a host driver is bound, that is any but vfio-pci, pci-stub or none: the ones that keep
- * the VFIO group from being used (Linux, drivers/vfio and driver_managed_dma). */
+/* Whether a host driver is bound, that is any but vfio-pci, pci-stub or none. */
 bool pci_function_on_host_driver(const PciFunction *function);
+/* Whether its driver keeps the whole IOMMU group from VFIO: the kernel lets nobody own a group in
+ * which a driver does DMA by the kernel's own tables. */
+bool pci_function_blocks_group(const PciFunction *function);
+/* Whether it is a bridge between PCI buses, or from the host to PCI. */
+bool pci_function_is_bridge(const PciFunction *function);
 
 DeviceFacts *device_facts_new(void);
 void device_facts_free(DeviceFacts *facts);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(DeviceFacts, device_facts_free)
 
 typedef struct HostFacts {
-        bool iommu;          /* the kernel has IOMMU groups */
-        bool vfio;           /* the vfio-pci driver is there */
-        unsigned cpus;       /* online */
-        uint64_t memory_mib; /* physical memory */
+        bool iommu;             /* the kernel has IOMMU groups */
+        bool vfio;              /* the vfio-pci driver is there */
+        bool unsafe_interrupts; /* the IOMMU is known not to remap interrupts, and VFIO to refuse
+                                 * every device for that */
+        unsigned cpus;          /* online */
+        uint64_t memory_mib;    /* physical memory */
         /* What programs can have without swapping; and what the control group of all machines may
          * have. 0 = not known, no limit. */
         uint64_t memory_available_mib, machines_limit_mib;

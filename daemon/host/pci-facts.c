@@ -19,8 +19,10 @@
 #define SYS_IOMMU_GROUPS "/sys/kernel/iommu_groups"
 #define SYS_VFIO_PCI     "/sys/bus/pci/drivers/vfio-pci"
 
-#define CLASS_HOST_BRIDGE 0x0600
-#define CLASS_PCI_BRIDGE  0x0604
+#define SYS_IRQ          "/sys/kernel/irq"
+#define SYS_ALLOW_UNSAFE "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"
+
+#define IO_APIC_INTERRUPTS 256 /* one of the first ones is at an IO-APIC where there is any */
 
 #define PROC_IOMEM "/proc/iomem"
 
@@ -167,11 +169,6 @@ static int function_compare(gconstpointer a, gconstpointer b) {
                                    ((const PciFunction *)b)->address);
 }
 
-static bool function_is_bridge(const PciFunction *function) {
-        return function->class >> 8 == CLASS_PCI_BRIDGE ||
-               function->class >> 8 == CLASS_HOST_BRIDGE;
-}
-
 /* Everybody else in @group, sorted into those of the same slot and those of others. One that goes
  * meanwhile is left out. 0 or a negative errno. */
 static int group_read(PciAddress address, int group, GArray *companions, GArray *neighbours) {
@@ -195,7 +192,7 @@ static int group_read(PciAddress address, int group, GArray *companions, GArray 
                         break;
                 if (pci_address_same_slot(other, address))
                         g_array_append_val(companions, function);
-                else if (!function_is_bridge(&function))
+                else
                         g_array_append_val(neighbours, function);
         }
 
@@ -473,6 +470,33 @@ static bool folder_has_entries(const char *path) {
         return reading_folder(AT_FDCWD, path, &names) > 0 && names->len > 0;
 }
 
+/* Whether the host's own interrupts reach the processors without the IOMMU, which says of all that
+ * they do: remapping is on for the whole host or not at all (x86; irq_remapping_enabled in
+ * drivers/iommu/irq_remapping.c). Where it is on, the chip's name is IR-IO-APIC
+ * (arch/x86/kernel/apic/io_apic.c). False where that is not known, as where there is no such chip.
+ */
+static bool interrupts_are_direct(void) {
+        for (unsigned i = 0; i < IO_APIC_INTERRUPTS; i++) {
+                g_autofree char *path = g_strdup_printf(SYS_IRQ "/%u/chip_name", i);
+                g_autofree char *chip = NULL;
+                int r = reading_text(AT_FDCWD, path, &chip);
+
+                if (r < 0)
+                        return false;
+                if (r > 0 && g_str_has_suffix(chip, "IO-APIC"))
+                        return strcmp(chip, "IO-APIC") == 0;
+        }
+        return false;
+}
+
+/* VFIO refuses then, unless the administrator takes the risk; unknown is not refused. */
+static bool interrupts_are_unsafe(void) {
+        g_autofree char *allowed = NULL;
+
+        return interrupts_are_direct() && reading_text(AT_FDCWD, SYS_ALLOW_UNSAFE, &allowed) > 0 &&
+               strcmp(allowed, "N") == 0;
+}
+
 void pci_facts_read_host(HostFacts *ret) {
         long cpus = sysconf(_SC_NPROCESSORS_ONLN);
         long pages = sysconf(_SC_PHYS_PAGES);
@@ -481,6 +505,7 @@ void pci_facts_read_host(HostFacts *ret) {
         *ret = (HostFacts){
                 .iommu = folder_has_entries(SYS_IOMMU_GROUPS),
                 .vfio = reading_exists(AT_FDCWD, SYS_VFIO_PCI) > 0,
+                .unsafe_interrupts = interrupts_are_unsafe(),
                 .cpus = cpus > 0 ? (unsigned)cpus : 1,
                 .memory_mib = pages > 0 && page_size > 0
                                       ? (uint64_t)pages * (uint64_t)page_size >> 20

@@ -87,7 +87,8 @@ World *world_new(void) {
         world->networks = g_ptr_array_new_with_free_func(g_free);
         g_ptr_array_add(world->networks, NULL);
         world->images = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-        world->host_facts = (HostFacts){ true, true, 16, 65536 };
+        world->host_facts =
+                (HostFacts){ .iommu = true, .vfio = true, .cpus = 16, .memory_mib = 65536 };
         world->connected = true;
         world->kvm = true;
         world->guest = -1;

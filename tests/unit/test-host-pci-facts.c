@@ -116,8 +116,12 @@ static void test_card(void **state) {
 
         assert_int_equal(facts->companions->len, 1);
         assert_function(facts->companions, 0, "0000:01:00.1", "snd_hda_intel");
-        assert_int_equal(facts->neighbours->len, 1);
-        assert_function(facts->neighbours, 0, "0000:02:00.0", "e1000e");
+        assert_int_equal(facts->neighbours->len, 3);
+        assert_function(facts->neighbours, 0, "0000:00:00.0", "");
+        assert_function(facts->neighbours, 1, "0000:00:01.0", "pcieport");
+        assert_true(pci_function_is_bridge(&g_array_index(facts->neighbours, PciFunction, 1)));
+        assert_function(facts->neighbours, 2, "0000:02:00.0", "e1000e");
+        assert_false(pci_function_is_bridge(&g_array_index(facts->neighbours, PciFunction, 2)));
 
         assert_int_equal(facts->bar_sizes->len, 6);
         assert_int_equal(g_array_index(facts->bar_sizes, uint64_t, 0), 16 << 20);
@@ -180,6 +184,35 @@ static void test_host(void **state) {
         pci_facts_read_host(&host);
         assert_true(host.iommu);
         assert_true(host.vfio);
+}
+
+/* Only what is known to be refused is: interrupts that are not remapped, and nobody has taken the
+ * risk. */
+static void test_interrupts(void **state) {
+        static const struct {
+                const char *chip;    /* of interrupt 1 */
+                const char *allowed; /* VFIO's parameter, NULL = its driver is not there */
+                bool unsafe;
+        } rows[] = {
+                { "IO-APIC\n", "N\n", true },   { "IO-APIC\n", "Y\n", false },
+                { "IO-APIC\n", NULL, false },   { "IR-IO-APIC\n", "N\n", false },
+                { "xen-pirq\n", "N\n", false }, { "GICv3\n", "N\n", false },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+                g_autoptr(UMockdevTestbed) testbed = umockdev_testbed_new();
+                HostFacts host;
+
+                write_file(testbed, "/sys/kernel/irq/0/chip_name", "XT-PIC\n");
+                write_file(testbed, "/sys/kernel/irq/1/chip_name", rows[i].chip);
+                if (rows[i].allowed)
+                        write_file(testbed,
+                                   "/sys/module/vfio_iommu_type1/parameters/"
+                                   "allow_unsafe_interrupts",
+                                   rows[i].allowed);
+                pci_facts_read_host(&host);
+                assert_int_equal(host.unsafe_interrupts, rows[i].unsafe);
+        }
 }
 
 static void test_virtual_functions(void **state) {
@@ -414,6 +447,7 @@ int main(void) {
                 cmocka_unit_test(test_no_group),
                 cmocka_unit_test(test_noiommu_group_is_none),
                 cmocka_unit_test(test_host),
+                cmocka_unit_test(test_interrupts),
                 cmocka_unit_test(test_virtual_functions),
                 cmocka_unit_test(test_no_descriptors),
                 cmocka_unit_test(test_reset),
