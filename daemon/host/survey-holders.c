@@ -142,7 +142,7 @@ static void devices_survey(const GArray *nodes, GPtrArray *holders) {
 
 /* A line for each area after the first, which says what is what; the path comes first, escaped as
  * in a mount table. Areas in files are the file system's, which is mounted. */
-static void swaps_survey(const GArray *nodes, GPtrArray *holders) {
+void holders_survey_swaps(const GArray *nodes, GPtrArray *holders) {
         g_autofree char *text = NULL;
         g_auto(GStrv) lines = NULL;
 
@@ -173,7 +173,7 @@ GPtrArray *holders_survey(const GArray *functions) {
                 return holders;
 
         devices_survey(nodes, holders);
-        swaps_survey(nodes, holders);
+        holders_survey_swaps(nodes, holders);
         mounts_look(mounts, MOUNTS_HOST_PID, nodes, holders);
         while (dir && (entry = readdir(dir))) {
                 guint64 pid;

@@ -8,3 +8,6 @@
  * kernel does with a block device: mounts, swap, devices made of it. Users are left numbers. A new
  * array that owns its Holders. */
 GPtrArray *holders_survey(const GArray *functions);
+
+/* Adds to @holders (Holder) the areas among @nodes (Node) that the host swaps to. */
+void holders_survey_swaps(const GArray *nodes, GPtrArray *holders);

@@ -7,6 +7,7 @@
 #include "survey-images.h"
 
 #include "core/refusal.h"
+#include "survey-block-use.h"
 #include "survey-identity.h"
 #include "survey-reach.h"
 #include "survey-walk.h"
@@ -147,9 +148,16 @@ static ImageAnswer *walk_refuse(const Search *search, const Walk *walk) {
 static ImageAnswer *found_answer(const Search *search, const Walk *walk) {
         ImageAnswer *answer = answer_new(search->path, IMAGE_OK, NULL, NULL);
         int r = identities_survey(&walk->status, answer->identities);
+        g_autofree char *use = NULL;
 
         answer->block = S_ISBLK(walk->status.st_mode);
-        if (r < 0) {
+        if (answer->block)
+                use = block_use_survey(walk->status.st_rdev);
+        if (use)
+                image_answer_refuse(answer, use,
+                                    "Unmount it, or take it out of what is made of it, or use "
+                                    "another device.");
+        else if (r < 0) {
                 g_autofree char *why = g_strdup_printf("is made of what could not be looked at: %s",
                                                        g_strerror(-r));
 
@@ -159,8 +167,10 @@ static ImageAnswer *found_answer(const Search *search, const Walk *walk) {
         if (answer->verdict == IMAGE_OK) {
                 answer->name = g_strdup(search->name);
                 answer->resolved = g_strdup(walk->at->str);
-        } else
+        } else {
+                answer->block = answer->read_only = false;
                 g_array_set_size(answer->identities, 0);
+        }
         return answer;
 }
 

@@ -201,10 +201,30 @@ static void function_add_nodes(GArray *nodes, PciAddress function) {
         }
 }
 
-GArray *nodes_survey(const GArray *functions) {
+static GArray *nodes_new(void) {
         GArray *nodes = g_array_new(FALSE, TRUE, sizeof(Node));
 
         g_array_set_clear_func(nodes, node_clear);
+        return nodes;
+}
+
+GArray *nodes_survey_block(dev_t number) {
+        g_autofree char *folder =
+                g_strdup_printf("/sys/dev/block/%u:%u", major(number), minor(number));
+        g_autofree char *partition = attribute_read(folder, "partition");
+        g_autofree char *disk = g_build_filename(folder, "..", NULL);
+        GArray *nodes = nodes_new();
+
+        folder_add_nodes(nodes, folder, 0);
+        if (partition)
+                folder_add_node(nodes, disk);
+        nodes_add_on_top(nodes);
+        return nodes;
+}
+
+GArray *nodes_survey(const GArray *functions) {
+        GArray *nodes = nodes_new();
+
         for (guint i = 0; i < functions->len; i++)
                 function_add_nodes(nodes, g_array_index(functions, PciAddress, i));
         nodes_add_on_top(nodes);

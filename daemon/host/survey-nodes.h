@@ -18,6 +18,10 @@ typedef struct Node {
  * made of those (RAID, LVM, encryption). A new array that owns its Nodes. */
 GArray *nodes_survey(const GArray *functions);
 
+/* The block device with this number, its partitions, the disk that it is a partition of, and the
+ * block devices that are made of those. A new array, likewise. */
+GArray *nodes_survey_block(dev_t number);
+
 /* The node with this number and kind among @nodes, lent; NULL when there is none. */
 const Node *nodes_find(const GArray *nodes, dev_t number, bool block);
 

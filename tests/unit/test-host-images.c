@@ -194,6 +194,48 @@ static void test_outside_tells_nothing(void **state) {
         image_scene_expect(scene, "/dev/shm/x", IMAGE_NOT_ALLOWED, "not a name of a block device");
 }
 
+/* A name beneath /dev is kept as it was asked for, and allowed by itself or by what it leads to
+ * now. The kernel's name of a device that is listed by another one is refused, and that one is
+ * told. */
+static void test_names_of_devices(void **state) {
+        static const char kernel[] = "/dev/loop0";
+        g_autofree char *link = g_strdup_printf("/dev/feos-test-%d", getpid());
+        char *by_link[] = { link, NULL }, *by_kernel[] = { (char *)kernel, NULL };
+        ImageScene *scene = *state;
+        ImageAnswer *by_link_answer, *by_kernel_answer;
+        struct stat status;
+
+        if (stat(kernel, &status) < 0 || !S_ISBLK(status.st_mode) || symlink("loop0", link) < 0)
+                skip();
+        scene->rules.block_devices = by_link;
+        by_link_answer = image_scene_ask(scene, link, false);
+        image_scene_link(scene, "images/to-device", link);
+        image_scene_expect(scene, "to-device", IMAGE_NOT_ALLOWED, "leads out");
+        by_kernel_answer = image_scene_ask(scene, kernel, false);
+        assert_return_code(unlink(link), errno);
+
+        assert_int_equal(by_link_answer->verdict, IMAGE_OK);
+        assert_true(by_link_answer->block);
+        assert_string_equal(by_link_answer->name, link);
+        assert_string_equal(by_link_answer->resolved, kernel);
+        assert_true(g_array_index(by_link_answer->identities, FileIdentity, 0).block);
+        assert_int_equal(g_array_index(by_link_answer->identities, FileIdentity, 0).device,
+                         status.st_rdev);
+        assert_int_equal(by_kernel_answer->verdict, IMAGE_NOT_ALLOWED);
+        assert_non_null(strstr(by_kernel_answer->remedy, link));
+        image_answer_free(by_link_answer);
+        image_answer_free(by_kernel_answer);
+
+        image_scene_expect(scene, link, IMAGE_NOT_FOUND, NULL);
+        assert_return_code(symlink("loop0", link), errno);
+        scene->rules.block_devices = by_kernel;
+        by_link_answer = image_scene_ask(scene, link, false);
+        assert_return_code(unlink(link), errno);
+        assert_int_equal(by_link_answer->verdict, IMAGE_OK);
+        assert_string_equal(by_link_answer->name, link);
+        image_answer_free(by_link_answer);
+}
+
 /* A link from one image directory into the other one is fine. */
 static void test_between_directories(void **state) {
         image_scene_link(*state, "images/over.img", "../second/only.img");
@@ -221,6 +263,7 @@ int main(void) {
                 TEST(test_name_is_kept),
                 TEST(test_unknown_is_not_absent),
                 TEST(test_outside_tells_nothing),
+                TEST(test_names_of_devices),
                 TEST(test_between_directories),
                 TEST(test_no_directories),
         };

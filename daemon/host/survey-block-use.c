@@ -1,0 +1,130 @@
+/* Looks for mounts, swap, and block devices that are made of one. Nothing is opened: that could
+ * wake a disk or be in the way of a mount, and so what the kernel tells nowhere is not known here
+ * (ZFS, DRBD, targets that are served to others). */
+#include "survey-block-use.h"
+
+#include "core/refusal.h"
+#include "reading.h"
+#include "survey-holders.h"
+#include "survey-mounts.h"
+#include "survey-nodes.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+/* "/dev/sda1", for a message, where @what is done with it. */
+static char *use_words(const Node *node, const char *what, const char *with) {
+        g_autofree char *path = refusal_show(node->path);
+        g_autofree char *other = refusal_show(with);
+
+        return g_strdup_printf("is used by the host: %s is %s %s", path, what, other);
+}
+
+/* multipath and kpartx map the partitions of every disk, whether or not anybody uses them; that is
+ * seen with the mapped ones. */
+static bool node_is_mapped_partition(const Node *node) {
+        g_autofree char *path = g_build_filename(node->folder, "dm/uuid", NULL);
+        g_autofree char *uuid = NULL;
+
+        return reading_text(AT_FDCWD, path, &uuid) > 0 && g_str_has_prefix(uuid, "part");
+}
+
+static char *devices_survey(const GArray *nodes) {
+        for (guint i = 0; i < nodes->len; i++) {
+                const Node *node = &g_array_index(nodes, Node, i);
+                g_autoptr(GPtrArray) made = nodes_made_of(nodes, node);
+
+                for (guint j = 0; j < made->len; j++) {
+                        const Node *other = g_ptr_array_index(made, j);
+
+                        if (!node_is_mapped_partition(other))
+                                return use_words(node, "part of", other->path);
+                }
+        }
+        return NULL;
+}
+
+/* The node among @nodes whose number the file says; NULL for another one. 0 or a negative errno. */
+static int number_find(const GArray *nodes, const char *path, const Node **ret) {
+        unsigned major_number, minor_number;
+        g_autofree char *text = NULL;
+        int r = reading_text(AT_FDCWD, path, &text);
+
+        *ret = NULL;
+        if (r > 0 && sscanf(text, "%u:%u", &major_number, &minor_number) == 2)
+                *ret = nodes_find(nodes, makedev(major_number, minor_number), true);
+        return MIN(r, 0);
+}
+
+/* A file system over several devices names one of them in the mount table. What could not be read
+ * may say that the device is in use. */
+static char *btrfs_survey(const GArray *nodes) {
+        static const char folder[] = "/sys/fs/btrfs";
+        g_autoptr(GPtrArray) systems = NULL;
+        int r = reading_folder(AT_FDCWD, folder, &systems);
+
+        for (guint i = 0; r >= 0 && systems && i < systems->len; i++) {
+                const char *uuid = g_ptr_array_index(systems, i);
+                g_autofree char *devices = g_build_filename(folder, uuid, "devices", NULL);
+                g_autoptr(GPtrArray) names = NULL;
+
+                r = reading_folder(AT_FDCWD, devices, &names);
+                for (guint j = 0; r >= 0 && names && j < names->len; j++) {
+                        g_autofree char *path = g_build_filename(
+                                devices, (const char *)g_ptr_array_index(names, j), "dev", NULL);
+                        const Node *node;
+
+                        r = number_find(nodes, path, &node);
+                        if (node)
+                                return use_words(node, "part of the mounted btrfs", uuid);
+                }
+        }
+        return r < 0 ? g_strdup_printf("may be used by the host, which could not be found out: %s",
+                                       g_strerror(-r))
+                     : NULL;
+}
+
+/* Of the host, and of every namespace that a process is in. */
+static void mounts_survey(const GArray *nodes, GPtrArray *holders) {
+        g_autoptr(Mounts) mounts = mounts_new();
+        g_autoptr(GPtrArray) names = NULL;
+
+        mounts_look(mounts, MOUNTS_HOST_PID, nodes, holders);
+        (void)reading_folder(AT_FDCWD, "/proc", &names);
+        for (guint i = 0; names && i < names->len; i++) {
+                guint64 pid;
+
+                if (g_ascii_string_to_unsigned(g_ptr_array_index(names, i), 10, 1, INT_MAX, &pid,
+                                               NULL))
+                        mounts_look(mounts, (unsigned)pid, nodes, holders);
+        }
+}
+
+static char *holder_describe(const Holder *holder) {
+        g_autofree char *node = refusal_show(holder->node);
+        g_autofree char *words = holder_words(holder);
+        g_autofree char *shown = refusal_show(words);
+
+        if (holder->kind == HOLDER_SWAP)
+                return g_strdup_printf("is used by the host: it swaps to %s", node);
+        if (holder->pid > 0)
+                return g_strdup_printf("is used by the host: %s is %s for process %d", node, shown,
+                                       holder->pid);
+        return g_strdup_printf("is used by the host: %s is %s", node, shown);
+}
+
+char *block_use_survey(dev_t number) {
+        g_autoptr(GArray) nodes = nodes_survey_block(number);
+        g_autoptr(GPtrArray) holders = g_ptr_array_new_with_free_func((GDestroyNotify)holder_free);
+        char *use = devices_survey(nodes);
+
+        if (use)
+                return use;
+        holders_survey_swaps(nodes, holders);
+        mounts_survey(nodes, holders);
+        return holders->len > 0 ? holder_describe(g_ptr_array_index(holders, 0))
+                                : btrfs_survey(nodes);
+}
