@@ -45,10 +45,10 @@ static const PropertyOfChange gpu_properties[] = {
 };
 
 static const PropertyOfChange machine_properties[] = {
-        { MACHINE_CHANGED_STATE, "State" },        { MACHINE_CHANGED_STATE, "StateReason" },
-        { MACHINE_CHANGED_REASON, "StateReason" }, { MACHINE_CHANGED_GPUS, "GPUs" },
-        { MACHINE_CHANGED_LEADER, "LeaderPID" },   { MACHINE_CHANGED_FACTS, "VCPUs" },
-        { MACHINE_CHANGED_FACTS, "MemoryMiB" },    { MACHINE_CHANGED_FACTS, "Autostart" },
+        { MACHINE_CHANGED_STATE, "State" },      { MACHINE_CHANGED_REASON, "StateReason" },
+        { MACHINE_CHANGED_GPUS, "GPUs" },        { MACHINE_CHANGED_ADDRESSES, "GPUAddresses" },
+        { MACHINE_CHANGED_LEADER, "LeaderPID" }, { MACHINE_CHANGED_VCPUS, "VCPUs" },
+        { MACHINE_CHANGED_MEMORY, "MemoryMiB" }, { MACHINE_CHANGED_AUTOSTART, "Autostart" },
 };
 
 G_STATIC_ASSERT(G_N_ELEMENTS(gpu_properties) < PROPERTIES_MAX);
@@ -188,12 +188,15 @@ static void on_keep_failed(void *userdata, PciAddress gpu, const Refusal *refusa
         journal_keep_failed(gpu, refusal);
 }
 
-static void on_service_changed(void *userdata) {
-        Bus *bus = userdata;
+static const PropertyOfChange service_properties[] = {
+        { SERVICE_CHANGED_VERSION, "HypervisorVersion" },
+        { SERVICE_CHANGED_STATE, "HypervisorState" },
+        { SERVICE_CHANGED_IOMMU, "IOMMUEnabled" },
+};
 
-        warn(sd_bus_emit_properties_changed(bus->sd, VM1_PATH, VM1_INTERFACE, "HypervisorVersion",
-                                            "HypervisorState", "IOMMUEnabled", NULL),
-             VM1_PATH);
+static void on_service_changed(void *userdata, unsigned changes) {
+        emit_changes(userdata, VM1_PATH, VM1_INTERFACE, service_properties,
+                     G_N_ELEMENTS(service_properties), changes);
 }
 
 void observe_image_directories(Bus *bus) {

@@ -120,7 +120,7 @@ int gpu_want_on_host(Manager *manager, Gpu *gpu, bool any_host_driver) {
 }
 
 static void gpu_fail(Gpu *gpu, GpuEvent event, const char *message) {
-        gpu_apply(gpu, event);
+        gpu_note(gpu, event);
         if (gpu->view.fault != GPU_FAULT_NONE)
                 gpu_set_text(&gpu->fault_message, message ?: "", gpu, GPU_CHANGED_FAULT);
 }
@@ -170,7 +170,7 @@ void gpu_settle(Manager *manager, Gpu *gpu, bool despite_fault) {
         if (!gpu->recorded) {
                 /* No helper has come so far as to touch it. */
                 gpu_forget_record(manager, gpu);
-                gpu_apply(gpu, GPU_CURED);
+                gpu_note(gpu, GPU_CURED);
                 gpu_tell(manager, gpu, "");
                 return;
         }
@@ -179,7 +179,7 @@ void gpu_settle(Manager *manager, Gpu *gpu, bool despite_fault) {
                 return;
         }
 
-        gpu_apply(gpu, GPU_RETURNING);
+        gpu_note(gpu, GPU_RETURNING);
         r = manager->host.ops->handover(manager->host.self, HANDOVER_TO_HOST, gpu->record);
         if (r < 0)
                 gpu_fail(gpu, GPU_FAILED, "The helper that takes it back could not be started.");
@@ -262,12 +262,12 @@ static void card_apply_outcome(Manager *manager, Gpu *gpu, HandoverOutcome outco
         switch (outcome) {
         case HANDOVER_DONE:
         case HANDOVER_STAYS:
-                gpu_apply(gpu, GPU_CURED);
+                gpu_note(gpu, GPU_CURED);
                 if (gpu->view.pending == GPU_PENDING_RELEASING) {
-                        gpu_apply(gpu, GPU_RETURNED);
+                        gpu_note(gpu, GPU_RETURNED);
                         gpu_forget_record(manager, gpu);
                 } else
-                        gpu_apply(gpu, gpu->launch ? GPU_BOUND_FOR_MACHINE : GPU_BOUND);
+                        gpu_note(gpu, gpu->launch ? GPU_BOUND_FOR_MACHINE : GPU_BOUND);
                 break;
         case HANDOVER_FAILED:
                 gpu_fail(gpu, GPU_FAILED, message);
@@ -323,8 +323,8 @@ static bool gpu_is_home(const Gpu *gpu) {
 
 /* Where each function came from stays known where that is not where it is, for a Release. */
 static void card_accept(Manager *manager, Gpu *gpu) {
-        gpu_apply(gpu, GPU_CURED);
-        gpu_apply(gpu, GPU_RETURNED);
+        gpu_note(gpu, GPU_CURED);
+        gpu_note(gpu, GPU_RETURNED);
         if (gpu_is_home(gpu)) {
                 gpu_forget_record(manager, gpu);
                 return;

@@ -59,7 +59,12 @@ static bool manager_launches(Manager *manager, const char *uuid) {
         return false;
 }
 
-static void manager_follow_domain(Manager *manager, Domain *domain);
+/* What follows from what is known of the domain now is seen to when the turn ends. */
+static void domain_is_due(Domain *domain) {
+        domain->due = true;
+        domain->manager->domains_due = true;
+        domain->manager->owners_due = true;
+}
 
 static void domain_undefined(void *userdata, const Refusal *refusal) {
         Call *call = userdata;
@@ -70,7 +75,7 @@ static void domain_undefined(void *userdata, const Refusal *refusal) {
         g_ptr_array_remove_fast(manager->undefines, call);
         if (refusal && domain) {
                 domain->undefine_refused = true;
-                manager_follow_domain(manager, domain);
+                domain_is_due(domain);
         }
 }
 
@@ -91,33 +96,83 @@ static void domain_undefine(Manager *manager, Domain *domain) {
 static void nobody_is_told(void *userdata, const Refusal *refusal) {
 }
 
+/* A domain that a failed launch may have left behind. */
+typedef struct Condemned {
+        bool forget;      /* its definition, too */
+        unsigned missing; /* listings that did not have it */
+} Condemned;
+
+/* A libvirtd that has hung may still be about to define what it was asked to when it lists its
+ * domains again; the next listing follows after 2 s. */
+#define MISSING_MAX 2
+
 void manager_condemn(Manager *manager, const char *uuid, bool forget) {
-        g_hash_table_insert(manager->condemned, g_strdup(uuid), GINT_TO_POINTER(forget));
+        Condemned *condemned = g_new0(Condemned, 1);
+
+        condemned->forget = forget;
+        g_hash_table_replace(manager->condemned, g_strdup(uuid), condemned);
         manager->hypervisor.ops->look(manager->hypervisor.self, uuid);
+}
+
+/* A mark dies with what it was about: by the same UUID there may be another machine later on. */
+void manager_pardon(Manager *manager, const char *uuid) {
+        g_hash_table_remove(manager->condemned, uuid);
+}
+
+static bool is_among(const GPtrArray *domains, const char *uuid) {
+        for (guint i = 0; i < domains->len; i++) {
+                const DomainFacts *facts = g_ptr_array_index(domains, i);
+
+                if (g_str_equal(facts->uuid, uuid))
+                        return true;
+        }
+        return false;
+}
+
+/* What never came does not come any more. */
+static void manager_pardon_missing(Manager *manager, const GPtrArray *domains) {
+        GHashTableIter iter;
+        const char *uuid;
+        Condemned *condemned;
+
+        g_hash_table_iter_init(&iter, manager->condemned);
+        while (g_hash_table_iter_next(&iter, (void **)&uuid, (void **)&condemned))
+                if (!is_among(domains, uuid) && ++condemned->missing == MISSING_MAX)
+                        g_hash_table_iter_remove(&iter);
 }
 
 /* Undoes what a failed launch may have left in libvirt. Returns whether the domain is to be
  * nobody's machine. */
 static bool manager_carry_out(Manager *manager, Domain *domain) {
-        void *forget;
+        const Condemned *condemned = g_hash_table_lookup(manager->condemned, domain->facts->uuid);
+        bool forget;
 
-        if (!g_hash_table_lookup_extended(manager->condemned, domain->facts->uuid, NULL, &forget))
+        if (!condemned)
                 return false;
+        forget = condemned->forget;
         if (domain->facts->active)
                 manager->hypervisor.ops->act(manager->hypervisor.self, HYPERVISOR_DESTROY,
                                              domain->facts->uuid, nobody_is_told, NULL);
         else if (!domain_may_live(domain) && forget && !domain->undefine_refused)
                 domain_undefine(manager, domain);
         else if (!domain_may_live(domain) && !forget)
-                g_hash_table_remove(manager->condemned, domain->facts->uuid);
+                manager_pardon(manager, domain->facts->uuid);
         return forget && !domain->undefine_refused;
 }
 
 static void manager_follow_domain(Manager *manager, Domain *domain) {
         const DomainFacts *facts = domain->facts;
-        Machine *machine;
+        Machine *machine = manager_find_machine(manager, facts->uuid);
 
-        if (!facts->ours || manager_carry_out(manager, domain))
+        if (!facts->ours) {
+                /* Somebody has taken it out of our hands, and with it what was to become of it.
+                 * What we owe for it, the way back of its cards, is owed all the same. */
+                manager_pardon(manager, facts->uuid);
+                if (machine)
+                        manager_remove_machine(manager, machine);
+                return;
+        }
+        if (manager_carry_out(manager, domain))
                 return;
         /* A Create that a crash of the daemon, or of libvirt, cut short before the first start was
          * answered with an error or not at all: the machine is not to stay. */
@@ -127,33 +182,49 @@ static void manager_follow_domain(Manager *manager, Domain *domain) {
                 domain_undefine(manager, domain);
                 return;
         }
-        machine = manager_find_machine(manager, facts->uuid);
-        if (machine && !g_str_equal(machine->name, facts->name)) {
-                /* virsh domrename: the object's path is its name. */
-                manager_remove_machine(manager, machine);
-                machine = NULL;
-        }
         if (machine)
                 machine_refresh(manager, machine);
         else
                 manager_adopt_machine(manager, domain);
 }
 
+/* Every name that is out of date goes from the bus before any that is new comes, so that no path
+ * goes that a machine has. */
+void manager_follow_domains(Manager *manager) {
+        g_autoptr(GList) domains = NULL;
+
+        if (!manager->domains_due)
+                return;
+        manager->domains_due = false;
+        domains = g_hash_table_get_values(manager->domains);
+        manager_hide_machines(manager);
+        for (GList *l = domains; l; l = l->next) {
+                Domain *domain = l->data;
+
+                if (domain->due) {
+                        domain->due = false;
+                        manager_follow_domain(manager, domain);
+                }
+        }
+        manager_show_machines(manager);
+}
+
 static void manager_forget_domain(Manager *manager, Domain *domain) {
         g_autofree char *uuid = g_strdup(domain->facts->uuid);
         Machine *machine = manager_find_machine(manager, uuid);
 
-        g_hash_table_remove(manager->condemned, uuid);
+        manager_pardon(manager, uuid);
         g_hash_table_remove(manager->domains, uuid);
+        manager->domains_due = manager->owners_due = true; /* its name may be another's now */
         if (machine)
                 machine_refresh(manager, machine);
 }
 
-static void domain_is_over(Manager *manager, Domain *domain) {
+static void domain_is_over(Domain *domain) {
         if (domain->facts->active)
                 domain->facts->off_reason = DOMAIN_OFF_CRASHED;
         domain->facts->active = false;
-        manager_follow_domain(manager, domain);
+        domain_is_due(domain);
 }
 
 static void domain_died(void *userdata) {
@@ -172,8 +243,7 @@ static void domain_died(void *userdata) {
         if (domain->gone)
                 manager_forget_domain(manager, domain);
         else
-                domain_is_over(manager, domain);
-        manager->owners_due = true;
+                domain_is_over(domain);
 }
 
 static void domain_watch(Manager *manager, Domain *domain) {
@@ -190,20 +260,25 @@ static void domain_watch(Manager *manager, Domain *domain) {
         facts->pidfd = -1;
 }
 
+static Domain *manager_add_domain(Manager *manager, const char *uuid) {
+        Domain *domain = g_new0(Domain, 1);
+
+        domain->manager = manager;
+        domain->facts = domain_facts_new();
+        domain->lost = g_array_new(FALSE, TRUE, sizeof(PciAddress));
+        g_hash_table_insert(manager->domains, g_strdup(uuid), domain);
+        return domain;
+}
+
 /* Takes what is in @facts and leaves it empty, but valid to free. */
 static void manager_take_domain(Manager *manager, DomainFacts *facts) {
-        Domain *domain = manager_find_domain(manager, facts->uuid);
+        Domain *domain = manager_find_domain(manager, facts->uuid)
+                                 ?: manager_add_domain(manager, facts->uuid);
         pid_t old_pid = 0;
 
         /* virsh domrename gives names that no machine can have; they have no path on the bus. */
         facts->ours = facts->ours && machine_name_is_valid(facts->name);
-        if (!domain) {
-                domain = g_new0(Domain, 1);
-                domain->manager = manager;
-                domain->facts = domain_facts_new();
-                domain->lost = g_array_new(FALSE, TRUE, sizeof(PciAddress));
-                g_hash_table_insert(manager->domains, g_strdup(facts->uuid), domain);
-        }
+        pci_addresses_make_unique(facts->gpus);
         if (domain->process_lives)
                 old_pid = domain->facts->pid;
         if (old_pid != 0 && facts->pid != 0 && facts->pid != old_pid && facts->ours) {
@@ -211,7 +286,7 @@ static void manager_take_domain(Manager *manager, DomainFacts *facts) {
 
                 /* It ended and was started again between two looks. */
                 if (machine)
-                        machine_apply(manager, machine, MACHINE_SEEN_OFF, "");
+                        machine_note(manager, machine, MACHINE_SEEN_OFF, "");
         }
         if (facts->pid == 0 && old_pid != 0) {
                 GArray *live = domain->facts->hostdevs;
@@ -234,6 +309,7 @@ static void manager_take_domain(Manager *manager, DomainFacts *facts) {
         *domain->facts = *facts;
         *facts = before;
         domain->gone = false;
+        domain->seen = ++manager->looks;
         domain_forget_lost(domain, domain->facts->pid != old_pid);
         if (domain->facts->active) {
                 domain->has_run = true;
@@ -241,13 +317,14 @@ static void manager_take_domain(Manager *manager, DomainFacts *facts) {
         }
         if (domain->facts->pidfd >= 0 && domain->facts->pid != old_pid)
                 domain_watch(manager, domain);
-        manager_follow_domain(manager, domain);
+        domain_is_due(domain);
 }
 
 static void manager_lose_domain(Manager *manager, Domain *domain) {
         if (domain->process_lives) {
                 domain->facts->active = false;
                 domain->gone = true;
+                domain_is_due(domain);
                 return;
         }
         manager_forget_domain(manager, domain);
@@ -258,7 +335,6 @@ static void domain_seen(void *userdata, DomainFacts *facts) {
         TURN(manager);
 
         manager_take_domain(manager, facts);
-        manager->owners_due = true;
 }
 
 static void domain_gone(void *userdata, const char *uuid) {
@@ -266,19 +342,9 @@ static void domain_gone(void *userdata, const char *uuid) {
         TURN(manager);
         Domain *domain = manager_find_domain(manager, uuid);
 
+        manager_pardon(manager, uuid);
         if (domain)
                 manager_lose_domain(manager, domain);
-        manager->owners_due = true;
-}
-
-static bool is_among(const GPtrArray *domains, const char *uuid) {
-        for (guint i = 0; i < domains->len; i++) {
-                const DomainFacts *facts = g_ptr_array_index(domains, i);
-
-                if (g_str_equal(facts->uuid, uuid))
-                        return true;
-        }
-        return false;
 }
 
 /* A start that libvirt was asked for before it went has happened or will not. */
@@ -307,6 +373,7 @@ static void domains_listed(void *userdata, GPtrArray *domains) {
         }
         for (guint i = 0; i < domains->len; i++)
                 manager_take_domain(manager, g_ptr_array_index(domains, i));
+        manager_pardon_missing(manager, domains);
         for (guint i = manager->machines->len; i-- > 0;)
                 machine_refresh(manager, g_ptr_array_index(manager->machines, i));
         manager->owners_due = true;
@@ -315,10 +382,11 @@ static void domains_listed(void *userdata, GPtrArray *domains) {
 static void connection_changed(void *userdata) {
         Manager *manager = userdata;
         TURN(manager);
+        unsigned changes = manager_take_service(manager);
 
         manager->domains_known = false;
-        if (manager->observer.service_changed)
-                manager->observer.service_changed(manager->observer_data);
+        if (changes != 0 && manager->observer.service_changed)
+                manager->observer.service_changed(manager->observer_data, changes);
 }
 
 /* That its process is dead is enough to say so. */
@@ -333,7 +401,7 @@ static void unreachable(void *userdata) {
                 if (!domain->facts->active || !domain->process_died)
                         continue;
                 domain->unreaped = true;
-                domain_is_over(manager, domain);
+                domain_is_over(domain);
         }
         manager->owners_due = true;
 }

@@ -118,7 +118,7 @@ static void gpu_follow_drifts(Manager *manager, Gpu *gpu, const GArray *drifts) 
                 gpu_forget_record(manager, gpu);
         /* The kernel has done for somebody else what it had refused us, or nobody asks it to. */
         if (gpu->view.fault == GPU_FAULT_HANDOVER_FAILED)
-                gpu_apply(gpu, GPU_CURED);
+                gpu_note(gpu, GPU_CURED);
 }
 
 GArray *gpu_take_look(Manager *manager, Gpu *gpu, DeviceFacts *facts) {

@@ -33,7 +33,7 @@ typedef struct Gpu {
         char *fault_message;  /* "" without a fault */
         char *host_driver;    /* what it returns to; "" = none or unknown */
         char *machine_name;   /* who has or gets it, foreign domains too; "" = nobody */
-        bool machine_is_ours; /* whether machine_name is one of our machines */
+        bool machine_is_ours; /* whether that is one of our machines, with a path on the bus */
         char *link_speed;
         unsigned link_width;
 

@@ -29,6 +29,12 @@ GpuVerdict gpu_apply(Gpu *gpu, GpuEvent event) {
         return verdict;
 }
 
+void gpu_note(Gpu *gpu, GpuEvent event) {
+        GpuVerdict verdict = gpu_apply(gpu, event);
+
+        g_assert(verdict == GPU_OK);
+}
+
 void gpu_tell(Manager *manager, Gpu *gpu, const char *reason) {
         GpuState old = gpu->told_state;
         unsigned untold = gpu->untold;
@@ -93,7 +99,8 @@ const char *gpu_move_reason(const Gpu *gpu) {
 void gpu_refresh(Manager *manager, Gpu *gpu, const char *reason) {
         const Domain *domain = manager_domain_with(manager, gpu->facts);
         const char *name = domain ? domain->facts->name : gpu->launch ? gpu->launch->name : "";
-        bool ours = domain ? domain->facts->ours : gpu->launch != NULL;
+        const char *uuid = domain ? domain->facts->uuid : gpu->launch ? gpu->launch->uuid : "";
+        bool ours = manager_shows_machine(manager, uuid);
         g_autofree char *attachment = NULL;
 
         if (domain && gpu->told_state != GPU_ATTACHED)
@@ -108,8 +115,7 @@ void gpu_refresh(Manager *manager, Gpu *gpu, const char *reason) {
                 gpu->untold |= GPU_CHANGED_MACHINE;
         gpu->machine_is_ours = ours;
         gpu_set_text(&gpu->machine_name, name, gpu, GPU_CHANGED_MACHINE);
-        gpu_apply(gpu,
-                  gpu_observation(pci_function_on_vfio(&gpu->facts->function), domain != NULL));
+        gpu_note(gpu, gpu_observation(pci_function_on_vfio(&gpu->facts->function), domain != NULL));
         gpu_refresh_host_driver(gpu);
         gpu_tell(manager, gpu, attachment ?: reason ?: gpu_move_reason(gpu));
 }
@@ -132,8 +138,8 @@ static Gpu *manager_add_gpu(Manager *manager, DeviceFacts *facts) {
 
         gpu->instance = ++manager->instances;
         gpu_learn_record(manager, gpu);
-        gpu_apply(gpu, gpu_observation(pci_function_on_vfio(&facts->function),
-                                       manager_domain_with(manager, facts) != NULL));
+        gpu_note(gpu, gpu_observation(pci_function_on_vfio(&facts->function),
+                                      manager_domain_with(manager, facts) != NULL));
         gpu->told_state = gpu->view.state;
         gpu_refresh_host_driver(gpu);
         g_ptr_array_add(manager->gpus, gpu);

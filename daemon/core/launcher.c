@@ -148,6 +148,12 @@ static bool is_unavailable(const Refusal *refusal) {
         return refusal && refusal->code == REFUSAL_HYPERVISOR_UNAVAILABLE;
 }
 
+/* The domain is not ours any more, or not as it was: libvirt was not asked for anything. */
+static bool is_of_another(const Refusal *refusal) {
+        return refusal &&
+               (refusal->code == REFUSAL_NO_SUCH_MACHINE || refusal->code == REFUSAL_INVALID_STATE);
+}
+
 static void launch_started(void *userdata, const Refusal *refusal) {
         Launch *launch = userdata;
         TURN(launch->manager);
@@ -156,6 +162,8 @@ static void launch_started(void *userdata, const Refusal *refusal) {
         /* One that went before it answered may start it all the same. */
         if (domain && !is_unavailable(refusal))
                 domain->start_asked = false;
+        if (is_of_another(refusal))
+                launch->asked = false;
         if (refusal)
                 launch_fail(launch, refusal_copy(refusal));
         else if (!manager_domain_may_live(launch->manager, launch->uuid))
@@ -194,16 +202,30 @@ static void launch_look_again(Launch *launch) {
         }
 }
 
+/* While the cards were on their way somebody may have renamed the machine, or edited its GPUs. */
+static void launch_look_at_domain(Launch *launch, const Domain *domain) {
+        if (!domain || (g_str_equal(domain->facts->name, launch->name) &&
+                        pci_addresses_equal(domain->facts->gpus, launch->gpus)))
+                return;
+        launch_fail(launch,
+                    refusal_new(REFUSAL_INVALID_STATE, launch->name, "Look at it, then call again.",
+                                "Machine %s has been given another name or other GPUs while "
+                                "it was to start.",
+                                launch->name));
+}
+
 static void launch_start(Launch *launch) {
         Domain *domain = manager_find_domain(launch->manager, launch->uuid);
 
         launch_look_again(launch);
+        launch_look_at_domain(launch, domain);
         if (launch->failure) {
                 launch_advance(launch, false);
                 return;
         }
         if (domain)
                 domain_ask_for_start(domain);
+        launch->asked = true;
         launch_act(launch, HYPERVISOR_START, launch_started);
 }
 
@@ -213,9 +235,17 @@ static void launch_undone_one(void *userdata, const Refusal *refusal) {
         Launch *launch = userdata;
         TURN(launch->manager);
 
-        if (refusal)
+        if (refusal && refusal->code != REFUSAL_NO_SUCH_MACHINE)
                 launch->left_over = true;
         launch_advance(launch, !refusal);
+}
+
+/* What libvirt was not asked to start somebody else may have started. */
+static void launch_undo_start(Launch *launch) {
+        if (launch->asked)
+                launch_act(launch, HYPERVISOR_DESTROY, launch_undone_one);
+        else
+                launch_advance(launch, true);
 }
 
 /* Every card goes where its record says, and the launch waits for those that move. A card that a
@@ -234,7 +264,7 @@ static void launch_undo_bind(Launch *launch) {
                         gpu_refresh(manager, gpu, NULL);
                         continue;
                 }
-                gpu_apply(gpu, GPU_LET_GO);
+                gpu_note(gpu, GPU_LET_GO);
                 gpu_refresh(manager, gpu, NULL);
                 gpu_settle(manager, gpu, true);
                 if (gpu->view.pending == GPU_PENDING_RELEASING) {
@@ -264,7 +294,7 @@ static void launch_release_gpus(Launch *launch, GpuEvent event, const char *reas
                 if (!gpu || gpu->launch != launch)
                         continue;
                 gpu->launch = NULL;
-                gpu_apply(gpu, event);
+                gpu_note(gpu, event);
                 gpu_refresh(manager, gpu, reason);
         }
 }
@@ -275,7 +305,7 @@ static void launch_end_well(Launch *launch) {
         launch_release_gpus(launch, GPU_STARTED, "its machine runs");
         if (machine) {
                 machine->launch = NULL;
-                machine_apply(launch->manager, machine, MACHINE_STARTED, "");
+                machine_note(launch->manager, machine, MACHINE_STARTED, "");
                 machine_refresh(launch->manager, machine);
         }
 }
@@ -292,7 +322,7 @@ static void launch_end_badly(Launch *launch) {
         machine->launch = NULL;
         if (launch->left_over || is_unavailable(launch->failure))
                 manager_condemn(manager, launch->uuid, launch->kind != LAUNCH_START_ONLY);
-        machine_apply(manager, machine, MACHINE_START_FAILED, why);
+        machine_note(manager, machine, MACHINE_START_FAILED, why);
         if (launch->kind == LAUNCH_START_ONLY)
                 machine_refresh(manager, machine);
         else
@@ -326,7 +356,7 @@ static void launch_run(Launch *launch) {
                 launch_start(launch);
                 break;
         case LAUNCH_UNDO_START:
-                launch_act(launch, HYPERVISOR_DESTROY, launch_undone_one);
+                launch_undo_start(launch);
                 break;
         case LAUNCH_UNDO_BIND:
                 launch_undo_bind(launch);
@@ -362,25 +392,41 @@ static Machine *launch_make_machine(Launch *launch) {
         return machine;
 }
 
+/* What was judged a moment ago cannot be refused now; if it is all the same nothing is done by
+ * halves. */
 static void launch_reserve(Launch *launch) {
-        if (launch->kind == LAUNCH_CREATE_ONLY)
-                return;
         for (guint i = 0; i < launch->gpus->len; i++) {
                 Gpu *gpu = launch_gpu(launch, i);
+                GpuVerdict verdict;
 
                 if (!gpu)
                         continue; /* launch_bind() will say so */
-                gpu_apply(gpu, GPU_ASK_RESERVE);
+                verdict = gpu_apply(gpu, GPU_ASK_RESERVE);
+                if (verdict != GPU_OK) {
+                        launch_fail(launch, gpu_refusal(gpu, verdict));
+                        continue;
+                }
                 gpu->launch = launch;
                 gpu_refresh(launch->manager, gpu, NULL);
         }
+}
+
+static void launch_ask(Launch *launch, Machine *machine) {
+        Manager *manager = launch->manager;
+        HypervisorFacts hypervisor;
+        const char *reason;
+
+        manager->hypervisor.ops->facts(manager->hypervisor.self, &hypervisor);
+        reason = hypervisor.kvm ? "asked to start"
+                                : "asked to start; without KVM, in slow plain emulation";
+        if (machine_apply(manager, machine, MACHINE_ASK_START, reason) == MACHINE_REFUSED)
+                launch_fail(launch, machine_refusal(machine, MACHINE_ASK_START));
 }
 
 void launch_begin(Manager *manager, Machine *machine, Request *request, SurveyAnswer *survey,
                   ManagerDone done, void (*ended)(void *userdata), void *userdata) {
         Launch *launch = g_new0(Launch, 1);
         g_autofree char *uuid = request && !request->uuid ? g_uuid_string_random() : NULL;
-        HypervisorFacts hypervisor;
 
         launch->manager = manager;
         launch->kind = launch_kind(request);
@@ -399,13 +445,13 @@ void launch_begin(Manager *manager, Machine *machine, Request *request, SurveyAn
         if (!machine)
                 machine = launch_make_machine(launch);
         machine->launch = launch;
-        launch_reserve(launch);
-        manager->hypervisor.ops->facts(manager->hypervisor.self, &hypervisor);
-        if (launch->kind != LAUNCH_CREATE_ONLY)
-                machine_apply(manager, machine, MACHINE_ASK_START,
-                              hypervisor.kvm
-                                      ? "asked to start"
-                                      : "asked to start; without KVM, in slow plain emulation");
+        manager_pardon(manager, launch->uuid);
+        if (launch->kind != LAUNCH_CREATE_ONLY) {
+                launch_reserve(launch);
+                launch_ask(launch, machine);
+        }
+        if (launch->failure)
+                launch->step = LAUNCH_UNDONE;
         if (request && !request->wait)
                 launch_answer(launch);
         launch_run(launch);

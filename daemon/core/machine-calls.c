@@ -78,10 +78,30 @@ void manager_start_machine(Manager *manager, const char *name, ManagerDone done,
         intake_begin(intake);
 }
 
-/* What was to end runs on. */
-static void machine_stop_failed(Manager *manager, Machine *machine, const Refusal *refusal) {
-        machine->stop_asked = false;
-        machine_apply(manager, machine, MACHINE_STOP_FAILED, refusal->message);
+static bool calls_stop(const GPtrArray *calls, const Machine *machine) {
+        for (guint i = 0; i < calls->len; i++) {
+                const Call *call = g_ptr_array_index(calls, i);
+
+                if (call->stops && g_str_equal(call->uuid, machine->uuid))
+                        return true;
+        }
+        return false;
+}
+
+bool machine_is_to_stop(Manager *manager, const Machine *machine) {
+        return machine->stop_taken || calls_stop(manager->machine_calls, machine) ||
+               calls_stop(manager->deletes, machine);
+}
+
+/* A call that has ended without what it was to do takes back only what it has done itself: what was
+ * to end runs on, unless another call has it end all the same. */
+static void machine_call_failed(Manager *manager, const Call *call, const Refusal *refusal) {
+        Machine *machine = manager_find_machine(manager, call->uuid);
+
+        if (!machine)
+                return;
+        if (call->stops && !machine_is_to_stop(manager, machine))
+                machine_note(manager, machine, MACHINE_STOP_FAILED, refusal->message);
         machine_refresh(manager, machine);
 }
 
@@ -93,10 +113,12 @@ static void machine_call_ended(void *userdata, const Refusal *refusal) {
         Machine *machine = manager_find_machine(manager, call->uuid);
         guint index;
 
-        if (refusal && machine)
-                machine_stop_failed(manager, machine, refusal);
         g_ptr_array_find(manager->machine_calls, call, &index);
         g_ptr_array_steal_index_fast(manager->machine_calls, index);
+        if (refusal)
+                machine_call_failed(manager, call, refusal);
+        else if (machine && call->stops && manager_domain_may_live(manager, call->uuid))
+                machine->stop_taken = true;
         call->done(call->userdata, refusal);
         call_free(call);
 }
@@ -109,11 +131,13 @@ static void machine_act(Manager *manager, const char *name, MachineEvent event, 
 
         if (!machine)
                 return;
+        if (machine_apply(manager, machine, event, reason) == MACHINE_REFUSED) {
+                call_refuse(done, userdata, machine_refusal(machine, event));
+                return;
+        }
         call = manager_add_call(manager->machine_calls, manager, done, userdata);
         g_strlcpy(call->uuid, machine->uuid, sizeof(call->uuid));
-        if (event == MACHINE_ASK_SHUTDOWN || event == MACHINE_ASK_POWER_OFF)
-                machine->stop_asked = true;
-        machine_apply(manager, machine, event, reason);
+        call->stops = event == MACHINE_ASK_SHUTDOWN || event == MACHINE_ASK_POWER_OFF;
         manager->hypervisor.ops->act(manager->hypervisor.self, verb, call->uuid, machine_call_ended,
                                      call);
 }
@@ -151,6 +175,8 @@ static void delete_end(Call *call, const Refusal *refusal) {
         if (!g_ptr_array_find(manager->deletes, call, &index))
                 return;
         g_ptr_array_steal_index_fast(manager->deletes, index);
+        if (refusal)
+                machine_call_failed(manager, call, refusal);
         call->done(call->userdata, refusal);
         call_free(call);
 }
@@ -207,15 +233,11 @@ static void delete_powered_off(void *userdata, const Refusal *refusal) {
         Call *call = userdata;
         Manager *manager = call->manager;
         TURN(manager);
-        Machine *machine = manager_find_machine(manager, call->uuid);
 
-        if (refusal) {
-                if (machine)
-                        machine_stop_failed(manager, machine, refusal);
+        if (refusal)
                 delete_end(call, refusal);
-                return;
-        }
-        call->plug_pulled = true;
+        else
+                call->plug_pulled = true;
 }
 
 void manager_delete_machine(Manager *manager, const char *name, ManagerDone done, void *userdata) {
@@ -225,10 +247,14 @@ void manager_delete_machine(Manager *manager, const char *name, ManagerDone done
 
         if (!machine)
                 return;
+        if (machine_apply(manager, machine, MACHINE_ASK_DELETE, "asked to be deleted") ==
+            MACHINE_REFUSED) {
+                call_refuse(done, userdata, machine_refusal(machine, MACHINE_ASK_DELETE));
+                return;
+        }
         call = manager_add_call(manager->deletes, manager, done, userdata);
         g_strlcpy(call->uuid, machine->uuid, sizeof(call->uuid));
-        machine->stop_asked = true;
-        machine_apply(manager, machine, MACHINE_ASK_DELETE, "asked to be deleted");
+        call->stops = true;
         manager->hypervisor.ops->act(manager->hypervisor.self, HYPERVISOR_DESTROY, call->uuid,
                                      delete_powered_off, call);
 }

@@ -8,11 +8,14 @@
 typedef struct Launch Launch;
 
 typedef enum MachineChange {
-        MACHINE_CHANGED_STATE = 1 << 0,  /* State and StateReason */
-        MACHINE_CHANGED_LEADER = 1 << 1, /* LeaderPID */
-        MACHINE_CHANGED_FACTS = 1 << 2,  /* VCPUs, MemoryMiB, Autostart */
-        MACHINE_CHANGED_GPUS = 1 << 3,   /* GPUs */
-        MACHINE_CHANGED_REASON = 1 << 4, /* StateReason alone */
+        MACHINE_CHANGED_STATE = 1 << 0,
+        MACHINE_CHANGED_REASON = 1 << 1, /* StateReason */
+        MACHINE_CHANGED_LEADER = 1 << 2, /* LeaderPID */
+        MACHINE_CHANGED_VCPUS = 1 << 3,
+        MACHINE_CHANGED_MEMORY = 1 << 4, /* MemoryMiB */
+        MACHINE_CHANGED_AUTOSTART = 1 << 5,
+        MACHINE_CHANGED_GPUS = 1 << 6,
+        MACHINE_CHANGED_ADDRESSES = 1 << 7, /* GPUAddresses */
 } MachineChange;
 
 typedef struct Machine {
@@ -20,15 +23,20 @@ typedef struct Machine {
         char uuid[37];
         MachineState state;
         char *state_reason; /* "" while there is nothing to say */
-        GArray *gpus;       /* PciAddress, as Create was asked */
+        GArray *gpus;       /* PciAddress, each once: as Create was asked, or as somebody has edited
+                             * that in our metadata element since */
         GArray *present;    /* PciAddress: those of them that there are, without a card that has
                              * come in the place of one that the running machine has lost */
-        uint32_t vcpus;
-        uint64_t memory_mib;
+        uint32_t vcpus;     /* those that it has now, or would be started with */
+        uint64_t memory_mib; /* what it has now, or would be started with: virsh setmem on a machine
+                              * with a balloon changes it */
         bool autostart;
         pid_t leader; /* QEMU, 0 = none */
 
-        bool stop_asked; /* by Shutdown, PowerOff or Delete: it is stopping until it is off */
+        bool shown; /* it has its path on the bus: while two have one name, the one whose domain
+                     * was looked at last */
+        bool stop_taken; /* libvirt has taken a Shutdown or PowerOff: it is stopping until it is off
+                          */
         Launch *launch;  /* weak: what is under way with it, NULL = nothing */
 } Machine;
 

@@ -14,11 +14,17 @@ Machine *manager_find_machine(Manager *manager, const char *uuid) {
         return NULL;
 }
 
+bool manager_shows_machine(Manager *manager, const char *uuid) {
+        const Machine *machine = manager_find_machine(manager, uuid);
+
+        return machine && machine->shown;
+}
+
 Machine *manager_find_machine_named(Manager *manager, const char *name) {
         for (guint i = 0; i < manager->machines->len; i++) {
                 Machine *machine = g_ptr_array_index(manager->machines, i);
 
-                if (g_str_equal(machine->name, name))
+                if (machine->shown && g_str_equal(machine->name, name))
                         return machine;
         }
         return NULL;
@@ -30,47 +36,85 @@ static int machine_order(const void *a, const void *b) {
         return strcmp((*x)->name, (*y)->name);
 }
 
-void manager_add_machine(Manager *manager, Machine *machine) {
-        g_ptr_array_add(manager->machines, machine);
+static void machine_show(Manager *manager, Machine *machine, const char *name) {
+        if (machine->name != name) {
+                g_free(machine->name);
+                machine->name = g_strdup(name);
+        }
         g_ptr_array_sort(manager->machines, machine_order);
         machine_look_for_gpus(manager, machine); /* nobody knows it yet, so nobody is told */
+        machine->shown = true;
         if (manager->observer.machine_added)
                 manager->observer.machine_added(manager->observer_data, machine);
 }
 
-void manager_remove_machine(Manager *manager, Machine *machine) {
-        if (manager->observer.machine_removed)
+static void machine_hide(Manager *manager, Machine *machine) {
+        if (machine->shown && manager->observer.machine_removed)
                 manager->observer.machine_removed(manager->observer_data, machine);
+        machine->shown = false;
+}
+
+void manager_add_machine(Manager *manager, Machine *machine) {
+        g_ptr_array_add(manager->machines, machine);
+        machine_show(manager, machine, machine->name);
+}
+
+void manager_remove_machine(Manager *manager, Machine *machine) {
+        machine_hide(manager, machine);
         g_ptr_array_remove(manager->machines, machine);
+}
+
+void machine_tell(Manager *manager, const Machine *machine, unsigned changes) {
+        if (changes != 0 && machine->shown && manager->observer.machine_changed)
+                manager->observer.machine_changed(manager->observer_data, machine, changes);
+}
+
+/* Sets a value of the machine, and adds @change to *@changes when it is another. */
+#define machine_set(field, value, change, changes) \
+        do {                                       \
+                if ((field) != (value))            \
+                        *(changes) |= (change);    \
+                (field) = (value);                 \
+        } while (false)
+
+static void machine_set_reason(Machine *machine, const char *reason, unsigned *changes) {
+        if (g_str_equal(machine->state_reason, reason))
+                return;
+        g_free(machine->state_reason);
+        machine->state_reason = g_strdup(reason);
+        *changes |= MACHINE_CHANGED_REASON;
 }
 
 MachineVerdict machine_apply(Manager *manager, Machine *machine, MachineEvent event,
                              const char *reason) {
         MachineState old = machine->state;
         MachineVerdict verdict = machine_step(old, event, &machine->state);
+        unsigned changes = MACHINE_CHANGED_STATE;
 
         if (machine->state == old)
                 return verdict;
-        g_free(machine->state_reason);
-        machine->state_reason = g_strdup(reason);
-        if (manager->observer.machine_changed)
-                manager->observer.machine_changed(manager->observer_data, machine,
-                                                  MACHINE_CHANGED_STATE);
-        if (manager->observer.machine_state_changed)
+        machine_set_reason(machine, reason, &changes);
+        machine_tell(manager, machine, changes);
+        if (machine->shown && manager->observer.machine_state_changed)
                 manager->observer.machine_state_changed(manager->observer_data, machine, old,
                                                         reason);
         return verdict;
 }
 
+void machine_note(Manager *manager, Machine *machine, MachineEvent event, const char *reason) {
+        MachineVerdict verdict = machine_apply(manager, machine, event, reason);
+
+        g_assert(verdict == MACHINE_OK);
+}
+
 void machine_lose_gpu(Manager *manager, Machine *machine, PciAddress gpu) {
         char shown[PCI_ADDRESS_BUFFER];
-
-        g_free(machine->state_reason);
-        machine->state_reason =
+        g_autofree char *reason =
                 g_strdup_printf("GPU %s has gone from the bus", pci_address_print(gpu, shown));
-        if (manager->observer.machine_changed)
-                manager->observer.machine_changed(manager->observer_data, machine,
-                                                  MACHINE_CHANGED_REASON);
+        unsigned changes = 0;
+
+        machine_set_reason(machine, reason, &changes);
+        machine_tell(manager, machine, changes);
         if (manager->observer.machine_lost_gpu)
                 manager->observer.machine_lost_gpu(manager->observer_data, machine, gpu);
 }
@@ -122,22 +166,27 @@ static MachineEvent domain_observation(const Domain *domain, const char **ret_re
         }
 }
 
+static void machine_set_gpus(Machine *machine, const GArray *gpus, unsigned *changes) {
+        if (pci_addresses_equal(machine->gpus, gpus))
+                return;
+        g_array_set_size(machine->gpus, 0);
+        g_array_append_vals(machine->gpus, gpus->data, gpus->len);
+        *changes |= MACHINE_CHANGED_ADDRESSES;
+}
+
 static void machine_take_facts(Manager *manager, Machine *machine, const Domain *domain) {
         const DomainFacts *facts = domain->facts;
         pid_t leader = domain_may_live(domain) ? facts->pid : 0;
         unsigned changes = 0;
 
-        if (machine->leader != leader)
-                changes |= MACHINE_CHANGED_LEADER;
-        if (machine->vcpus != facts->vcpus || machine->memory_mib != facts->memory_mib ||
-            machine->autostart != facts->autostart)
-                changes |= MACHINE_CHANGED_FACTS;
-        machine->leader = leader;
-        machine->vcpus = facts->vcpus;
-        machine->memory_mib = facts->memory_mib;
-        machine->autostart = facts->autostart;
-        if (changes != 0 && manager->observer.machine_changed)
-                manager->observer.machine_changed(manager->observer_data, machine, changes);
+        machine_set(machine->leader, leader, MACHINE_CHANGED_LEADER, &changes);
+        machine_set(machine->vcpus, facts->vcpus, MACHINE_CHANGED_VCPUS, &changes);
+        machine_set(machine->memory_mib, facts->memory_now_mib, MACHINE_CHANGED_MEMORY, &changes);
+        machine_set(machine->autostart, facts->autostart, MACHINE_CHANGED_AUTOSTART, &changes);
+        machine_set_gpus(machine, facts->gpus, &changes);
+        if (machine_look_for_gpus(manager, machine))
+                changes |= MACHINE_CHANGED_GPUS;
+        machine_tell(manager, machine, changes);
 }
 
 /* While a start of ours is under way the domain flickers through off and paused before it runs. How
@@ -153,19 +202,19 @@ void machine_refresh(Manager *manager, Machine *machine) {
         MachineEvent event;
 
         if (!domain) {
-                if (!machine->launch && manager->domains_known)
+                /* One that a Create is about to define has none yet. */
+                if (!machine->launch)
                         manager_remove_machine(manager, machine);
                 return;
         }
         event = domain_observation(domain, &reason);
         if (!domain_may_live(domain))
-                machine->stop_asked = false;
-        else if (machine->stop_asked)
+                machine->stop_taken = false;
+        else if (machine_is_to_stop(manager, machine))
                 event = MACHINE_SEEN_STOPPING;
         machine_take_facts(manager, machine, domain);
         if (!machine_flickers(machine, event))
-                machine_apply(manager, machine, event, reason);
-        machine_refresh_present(manager, machine);
+                machine_note(manager, machine, event, reason);
 }
 
 Machine *manager_adopt_machine(Manager *manager, const Domain *domain) {
@@ -173,14 +222,59 @@ Machine *manager_adopt_machine(Manager *manager, const Domain *domain) {
         Machine *machine = machine_new(facts->name, facts->uuid);
         const char *reason;
 
-        g_array_append_vals(machine->gpus, facts->gpus->data, facts->gpus->len);
-        machine->vcpus = facts->vcpus;
-        machine->memory_mib = facts->memory_mib;
-        machine->autostart = facts->autostart;
-        machine->leader = domain_may_live(domain) ? facts->pid : 0;
+        machine_take_facts(manager, machine, domain);
         machine_step(MACHINE_STOPPED, domain_observation(domain, &reason), &machine->state);
         g_free(machine->state_reason);
         machine->state_reason = g_strdup(reason);
-        manager_add_machine(manager, machine);
+        g_ptr_array_add(manager->machines, machine);
         return machine;
+}
+
+/* --- who has which path on the bus --- */
+
+/* libvirt gives a name to one domain at a time. So of two that were seen with one name, the look at
+ * the later one is right, and what is known of the other is out of date. */
+static bool machine_has_lost_name(Manager *manager, const Machine *machine, const char *name) {
+        const Domain *own = manager_find_domain(manager, machine->uuid);
+        uint64_t seen = own ? own->seen : 0;
+        GHashTableIter iter;
+        Domain *other;
+
+        g_hash_table_iter_init(&iter, manager->domains);
+        while (g_hash_table_iter_next(&iter, NULL, (void **)&other))
+                if (other->seen > seen && g_str_equal(other->facts->name, name))
+                        return true;
+        return false;
+}
+
+static const char *machine_name_now(Manager *manager, const Machine *machine) {
+        const Domain *domain = manager_find_domain(manager, machine->uuid);
+
+        return domain ? domain->facts->name : machine->name;
+}
+
+void manager_hide_machines(Manager *manager) {
+        for (guint i = 0; i < manager->machines->len; i++) {
+                Machine *machine = g_ptr_array_index(manager->machines, i);
+                const char *name = machine_name_now(manager, machine);
+                bool lost = machine_has_lost_name(manager, machine, name);
+
+                if (!machine->shown || (!lost && g_str_equal(machine->name, name)))
+                        continue;
+                machine_hide(manager, machine);
+                if (lost)
+                        manager->hypervisor.ops->look(manager->hypervisor.self, machine->uuid);
+        }
+}
+
+void manager_show_machines(Manager *manager) {
+        for (guint i = 0; i < manager->machines->len; i++) {
+                Machine *machine = g_ptr_array_index(manager->machines, i);
+                const char *name = machine_name_now(manager, machine);
+
+                if (machine->shown || machine_has_lost_name(manager, machine, name))
+                        continue;
+                machine_show(manager, machine, name);
+                i = (guint)-1; /* the order may be another now */
+        }
 }

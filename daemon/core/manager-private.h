@@ -23,6 +23,8 @@ typedef struct Domain {
         bool undefine_asked;   /* of an unfinished Create; */
         bool undefine_refused; /* then it is shown, so that it can be deleted */
         bool gone;             /* libvirt has forgotten it; only the process is left */
+        uint64_t seen;         /* at which of all looks; 0 = never */
+        bool due;              /* what follows from what is known of it has not been seen to */
         GArray *lost;          /* PciAddress: functions that have gone from the bus under its QEMU,
                                 * and that libvirt still lists */
 } Domain;
@@ -40,6 +42,7 @@ typedef struct Launch {
         bool awaits_cards; /* it goes on when none is */
         Refusal *failure;  /* the first thing that went wrong */
         bool left_over;    /* libvirt went before it could undo a step */
+        bool asked;        /* libvirt was asked for the start, and may have begun it */
         ManagerDone done;  /* NULL once answered */
         void (*ended)(void *userdata);
         void *userdata;
@@ -54,6 +57,7 @@ typedef struct Call {
         Refusal *failure; /* told when everything is undone; NULL = none */
         bool over;        /* Bind, Release: to be answered at the end of the turn */
         bool accepts;     /* Recover: a card that stays where it is does so without a fault */
+        bool stops;       /* the machine is to end */
         bool plug_pulled; /* Delete: no QEMU is wanted any more */
         bool forgetting;  /* Delete: libvirt was asked to undefine it */
         ManagerDone done;
@@ -80,17 +84,24 @@ struct Manager {
         GPtrArray *machine_calls; /* Call, owned: Shutdown, PowerOff and their like under way */
         GPtrArray *attaches;      /* Attach, owned: AttachDisk and AttachNIC under way */
         GPtrArray *undefines;     /* Call, owned: unfinished Creates that libvirt is to forget */
-        GHashTable *condemned;    /* uuid -> whether to forget it too: domains that a failed launch
-                                   * may have left behind */
+        GHashTable *condemned;    /* uuid -> Condemned, owned: domains that a failed launch may have
+                                   * left behind */
         GArray *unseen;           /* PciAddress: devices that were told of, and that no look has
                                    * been able to read yet */
         uint64_t instances;       /* GPUs seen so far */
         bool begun;               /* the host has listed its GPUs once */
         GPtrArray *keeps;         /* Keep, owned: kept cards on their way to vfio-pci */
         bool autostarted;         /* what is to start with the host has been seen to */
-        bool domains_known;       /* libvirt has listed its domains since it was connected */
-        unsigned turns;           /* entries that are under way, one within the other */
-        bool owners_due;          /* domains have changed: who has which GPU is to be looked at */
+        struct {
+                char *version;
+                bool connected;
+                bool iommu;
+        } told;             /* of the service itself */
+        bool domains_known; /* libvirt has listed its domains since it was connected */
+        unsigned turns;     /* entries that are under way, one within the other */
+        uint64_t looks;     /* at domains, so far */
+        bool domains_due;   /* some domain is due */
+        bool owners_due;    /* domains have changed: who has which GPU is to be looked at */
 };
 
 /* --- turn.c --- */
@@ -126,7 +137,13 @@ void manager_note_unseen(Manager *manager, PciAddress address, bool unseen);
 void manager_refresh_holders(Manager *manager);
 
 /* One event through the rules; nobody is told yet. */
-GpuVerdict gpu_apply(Gpu *gpu, GpuEvent event);
+GpuVerdict gpu_apply(Gpu *gpu, GpuEvent event) G_GNUC_WARN_UNUSED_RESULT;
+
+/* The same for an observation or a completion, which cannot be refused. */
+void gpu_note(Gpu *gpu, GpuEvent event);
+
+/* What is told when the GPU may not be asked for what it was. The caller's (refusal_free()). */
+Refusal *gpu_refusal(const Gpu *gpu, GpuVerdict verdict);
 
 /* Tells what has changed since the last time, if anything: every property once, every change of
  * State once, with @reason. */
@@ -232,8 +249,13 @@ void domain_free(Domain *domain);
 Domain *manager_find_domain(Manager *manager, const char *uuid);
 
 /* A failed launch could not be undone in libvirt: whenever the domain is seen, it is. @forget: also
- * its definition. */
+ * its definition. And takes that back: what is defined with that UUID from now on is another. */
 void manager_condemn(Manager *manager, const char *uuid, bool forget);
+void manager_pardon(Manager *manager, const char *uuid);
+
+/* Sees to what follows from what was learned of domains in this turn: which are machines, how those
+ * are, and which name each has on the bus. */
+void manager_follow_domains(Manager *manager);
 
 /* Whether a QEMU of the domain lives or may live. */
 bool domain_may_live(const Domain *domain);
@@ -250,17 +272,25 @@ bool manager_domain_awaits_libvirt(Manager *manager, const char *uuid);
 
 /* --- machines.c --- */
 
-/* By UUID in either case, and by name: never by either at once, for one machine may be named as
- * another's UUID reads. */
+/* By UUID in either case, and by the name that it has on the bus: never by either at once, for one
+ * machine may be named as another's UUID reads. */
 Machine *manager_find_machine(Manager *manager, const char *uuid);
 Machine *manager_find_machine_named(Manager *manager, const char *name);
+/* Whether there is one with @uuid that has its path on the bus. */
+bool manager_shows_machine(Manager *manager, const char *uuid);
 /* Takes @machine and announces it. */
 void manager_add_machine(Manager *manager, Machine *machine);
 void manager_remove_machine(Manager *manager, Machine *machine);
 
 /* One event through the rules; a change is told once. */
 MachineVerdict machine_apply(Manager *manager, Machine *machine, MachineEvent event,
-                             const char *reason);
+                             const char *reason) G_GNUC_WARN_UNUSED_RESULT;
+
+/* The same for an observation or a completion, which cannot be refused. */
+void machine_note(Manager *manager, Machine *machine, MachineEvent event, const char *reason);
+
+/* Tells that properties have changed, a set of MachineChange, perhaps empty. */
+void machine_tell(Manager *manager, const Machine *machine, unsigned changes);
 
 /* A card that it had has gone from the bus: its StateReason says so, and the observer is told. */
 void machine_lose_gpu(Manager *manager, Machine *machine, PciAddress gpu);
@@ -268,8 +298,13 @@ void machine_lose_gpu(Manager *manager, Machine *machine, PciAddress gpu);
 /* Brings the machine to what its domain says. */
 void machine_refresh(Manager *manager, Machine *machine);
 
-/* Makes the machine of a domain that has none. */
+/* Makes the machine of a domain that has none; it is not on the bus yet. */
 Machine *manager_adopt_machine(Manager *manager, const Domain *domain);
+
+/* Takes from the bus each machine whose name there is not its own any more, and puts onto it each
+ * that has one of its own. */
+void manager_hide_machines(Manager *manager);
+void manager_show_machines(Manager *manager);
 
 /* --- tenancy.c --- */
 
@@ -301,6 +336,10 @@ void domain_forget_lost(Domain *domain, bool new_process);
 
 Refusal *no_such_gpu(PciAddress address);
 
+/* Notes how the service itself is; a set of ServiceChange, perhaps empty: what has changed since.
+ */
+unsigned manager_take_service(Manager *manager);
+
 /* Answers with @refusal, and frees it. */
 void call_refuse(ManagerDone done, void *userdata, Refusal *refusal);
 
@@ -311,6 +350,9 @@ Call *manager_add_call(GPtrArray *calls, Manager *manager, ManagerDone done, voi
 void nobody_waits(void *userdata);
 
 /* --- machine-calls.c --- */
+
+/* Whether it was asked to end, and that has not failed. */
+bool machine_is_to_stop(Manager *manager, const Machine *machine);
 
 Refusal *no_such_machine(const char *name);
 Refusal *machine_refusal(const Machine *machine, MachineEvent event);

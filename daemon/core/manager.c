@@ -4,6 +4,26 @@
 
 #include <errno.h>
 
+unsigned manager_take_service(Manager *manager) {
+        HypervisorFacts hypervisor;
+        HostFacts host;
+        unsigned changes = 0;
+
+        manager_hypervisor_facts(manager, &hypervisor);
+        manager_host_facts(manager, &host);
+        if (g_strcmp0(manager->told.version ?: "", hypervisor.version) != 0)
+                changes |= SERVICE_CHANGED_VERSION;
+        if (manager->told.connected != hypervisor.connected)
+                changes |= SERVICE_CHANGED_STATE;
+        if (manager->told.iommu != host.iommu)
+                changes |= SERVICE_CHANGED_IOMMU;
+        g_free(manager->told.version);
+        manager->told.version = g_strdup(hypervisor.version);
+        manager->told.connected = hypervisor.connected;
+        manager->told.iommu = host.iommu;
+        return changes;
+}
+
 Manager *manager_new(Host host, Hypervisor hypervisor) {
         Manager *manager = g_new0(Manager, 1);
 
@@ -15,7 +35,7 @@ Manager *manager_new(Host host, Hypervisor hypervisor) {
         manager->domains =
                 g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)domain_free);
         manager->undefines = g_ptr_array_new_with_free_func((GDestroyNotify)call_free);
-        manager->condemned = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+        manager->condemned = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
         manager->launches = g_ptr_array_new_with_free_func((GDestroyNotify)launch_free);
         manager->intakes = g_ptr_array_new_with_free_func((GDestroyNotify)intake_free);
         manager->gpu_calls = g_ptr_array_new_with_free_func((GDestroyNotify)call_free);
@@ -26,6 +46,7 @@ Manager *manager_new(Host host, Hypervisor hypervisor) {
         manager->attaches = g_ptr_array_new_with_free_func((GDestroyNotify)attach_free);
         manager->keeps = g_ptr_array_new_with_free_func(g_free);
         manager->unseen = g_array_new(FALSE, FALSE, sizeof(PciAddress));
+        manager_take_service(manager);
         return manager;
 }
 
@@ -48,6 +69,7 @@ void manager_free(Manager *manager) {
         g_ptr_array_unref(manager->undefines);
         g_hash_table_unref(manager->condemned);
         g_hash_table_unref(manager->domains);
+        g_free(manager->told.version);
         g_free(manager);
 }
 
@@ -61,8 +83,11 @@ const Gpu *manager_gpu(Manager *manager, PciAddress address) {
 }
 
 const Machine *manager_machine(Manager *manager, const char *name_or_uuid) {
-        return manager_find_machine_named(manager, name_or_uuid)
-                       ?: manager_find_machine(manager, name_or_uuid);
+        const Machine *named = manager_find_machine_named(manager, name_or_uuid);
+
+        if (named || !manager_shows_machine(manager, name_or_uuid))
+                return named;
+        return manager_find_machine(manager, name_or_uuid);
 }
 
 bool manager_has_looked(Manager *manager) {
@@ -86,7 +111,15 @@ GPtrArray *manager_gpus(Manager *manager) {
 }
 
 GPtrArray *manager_machines(Manager *manager) {
-        return copy_weak(manager->machines);
+        GPtrArray *shown = g_ptr_array_new();
+
+        for (guint i = 0; i < manager->machines->len; i++) {
+                Machine *machine = g_ptr_array_index(manager->machines, i);
+
+                if (machine->shown)
+                        g_ptr_array_add(shown, machine);
+        }
+        return shown;
 }
 
 void manager_host_facts(Manager *manager, HostFacts *ret) {
@@ -159,7 +192,7 @@ Refusal *no_such_gpu(PciAddress address) {
                            "There is no GPU %s on this host.", shown);
 }
 
-static Refusal *gpu_refusal(const Gpu *gpu, GpuVerdict verdict) {
+Refusal *gpu_refusal(const Gpu *gpu, GpuVerdict verdict) {
         char shown[PCI_ADDRESS_BUFFER];
 
         pci_address_print(gpu->address, shown);
@@ -198,6 +231,7 @@ static void bind_judged(Intake *intake, GPtrArray *findings) {
         PciAddress address = g_array_index(intake->gpus, PciAddress, 0);
         const Refusal *error = findings_first_error(findings);
         Gpu *gpu = manager_find_gpu(manager, address);
+        GpuVerdict verdict;
         int r;
 
         if (!error && !gpu) {
@@ -208,10 +242,14 @@ static void bind_judged(Intake *intake, GPtrArray *findings) {
                 intake->done(intake->userdata, error);
                 return;
         }
-        gpu_apply(gpu, GPU_ASK_BIND);
+        verdict = gpu_apply(gpu, GPU_ASK_BIND);
+        if (verdict != GPU_OK) {
+                call_refuse(intake->done, intake->userdata, gpu_refusal(gpu, verdict));
+                return;
+        }
         r = gpu_begin_binding(manager, gpu, "");
         if (r < 0) {
-                gpu_apply(gpu, GPU_LET_GO);
+                gpu_note(gpu, GPU_LET_GO);
                 call_refuse(intake->done, intake->userdata, handover_refusal(address, r));
         } else
                 manager_add_call(manager->gpu_calls, manager, intake->done, intake->userdata)->gpu =
@@ -353,7 +391,7 @@ void manager_recover_gpu(Manager *manager, PciAddress address, ManagerDone done,
                 call_refuse(done, userdata, gpu_refusal(gpu, GPU_REFUSED_FAULTED));
                 return;
         }
-        gpu_apply(gpu, GPU_CURED);
+        gpu_note(gpu, GPU_CURED);
         gpu_tell(manager, gpu, "");
         manager_await_return(manager, gpu, done, userdata)->accepts = true;
 }

@@ -5,6 +5,13 @@
 #include "core/gpu.h"
 #include "core/machine.h"
 
+/* What has changed of the service itself. */
+typedef enum ServiceChange {
+        SERVICE_CHANGED_VERSION = 1 << 0, /* HypervisorFacts.version */
+        SERVICE_CHANGED_STATE = 1 << 1,   /* HypervisorFacts.connected */
+        SERVICE_CHANGED_IOMMU = 1 << 2,   /* HostFacts.iommu */
+} ServiceChange;
+
 typedef struct Observer {
         void (*gpu_added)(void *userdata, const Gpu *gpu);
         void (*gpu_removed)(void *userdata, const Gpu *gpu);
@@ -31,6 +38,6 @@ typedef struct Observer {
         /* A card that is kept for machines could not be taken to vfio-pci. */
         void (*keep_failed)(void *userdata, PciAddress gpu, const Refusal *refusal);
 
-        /* One of the service's own properties (Hypervisor..., IOMMUEnabled) has changed. */
-        void (*service_changed)(void *userdata);
+        /* @changes is a set of ServiceChange, never empty. */
+        void (*service_changed)(void *userdata, unsigned changes);
 } Observer;

@@ -111,3 +111,15 @@ bool pci_addresses_equal(const GArray *a, const GArray *b) {
                         return false;
         return true;
 }
+
+void pci_addresses_make_unique(GArray *addresses) {
+        for (guint i = 0; i < addresses->len;) {
+                guint first;
+
+                pci_addresses_find(addresses, g_array_index(addresses, PciAddress, i), &first);
+                if (first < i)
+                        g_array_remove_index(addresses, i);
+                else
+                        i++;
+        }
+}

@@ -39,3 +39,6 @@ bool pci_addresses_find(const GArray *addresses, PciAddress address, guint *ret_
 
 /* Whether the two arrays of PciAddress have the same ones in the same order. */
 bool pci_addresses_equal(const GArray *a, const GArray *b);
+
+/* Takes out of @addresses (PciAddress) what is in it already, further up. */
+void pci_addresses_make_unique(GArray *addresses);

@@ -103,13 +103,13 @@ void gpu_learn_record(Manager *manager, Gpu *gpu) {
         r = gpu_take_record(manager, gpu);
         if (r >= 0) {
                 if (was_unknown)
-                        gpu_apply(gpu, GPU_CURED);
+                        gpu_note(gpu, GPU_CURED);
                 return;
         }
         gpu->record_unknown = true;
         gpu->recorded = false;
         g_clear_pointer(&gpu->record, card_record_free);
-        gpu_apply(gpu, GPU_UNACCOUNTED);
+        gpu_note(gpu, GPU_UNACCOUNTED);
         message = fault_message(gpu->address, r);
         gpu_set_text(&gpu->fault_message, message, gpu, GPU_CHANGED_FAULT);
 }

@@ -125,9 +125,8 @@ bool machine_look_for_gpus(Manager *manager, Machine *machine) {
 }
 
 void machine_refresh_present(Manager *manager, Machine *machine) {
-        if (machine_look_for_gpus(manager, machine) && manager->observer.machine_changed)
-                manager->observer.machine_changed(manager->observer_data, machine,
-                                                  MACHINE_CHANGED_GPUS);
+        if (machine_look_for_gpus(manager, machine))
+                machine_tell(manager, machine, MACHINE_CHANGED_GPUS);
 }
 
 void manager_refresh_present(Manager *manager) {

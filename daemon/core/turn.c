@@ -58,8 +58,8 @@ static void manager_advance_launches(Manager *manager) {
 static bool manager_has_more_to_do(Manager *manager) {
         guint index;
 
-        return manager->owners_due || manager_find_answered(manager, &index) ||
-               manager_find_ready_launch(manager);
+        return manager->domains_due || manager->owners_due ||
+               manager_find_answered(manager, &index) || manager_find_ready_launch(manager);
 }
 
 void turn_end(Turn *turn) {
@@ -72,6 +72,7 @@ void turn_end(Turn *turn) {
         }
         do {
                 g_assert(rounds++ < ROUNDS_MAX);
+                manager_follow_domains(manager);
                 manager_answer_gpu_calls(manager);
                 manager_advance_launches(manager);
                 if (manager->owners_due) {

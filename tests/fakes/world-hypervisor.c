@@ -4,6 +4,7 @@
 #include "testing.h"
 
 #include <fcntl.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -118,7 +119,7 @@ static void domain_fill(WorldDomain *domain, DomainFacts *facts) {
                 fill_definition(domain, facts);
         facts->console = domain->active ? g_strdup("/dev/pts/7") : NULL;
         facts->vcpus = domain->vcpus;
-        facts->memory_mib = domain->memory_mib;
+        facts->memory_mib = facts->memory_now_mib = domain->memory_mib;
         facts->autostart = domain->autostart;
         facts->pid = domain->active ? domain->pid : 0;
         facts->pidfd = domain->active ? open("/dev/null", O_RDONLY | O_CLOEXEC) : -1;
@@ -338,8 +339,12 @@ static Request *definition_of(const DomainSpec *spec) {
 
 static void world_define(void *self, const DomainSpec *spec, HypervisorDone done, void *userdata) {
         World *world = self;
-        Refusal *refusal = world_refusal(world, HYPERVISOR_DEFINE, spec->request->name);
+        Refusal *refusal;
 
+        if (world->lose_define)
+                world_set_connected(world, false);
+        world->lose_define = false;
+        refusal = world_refusal(world, HYPERVISOR_DEFINE, spec->request->name);
         if (!refusal) {
                 WorldDomain *domain = domain_new(world, spec->request->name, spec->uuid);
 
@@ -392,12 +397,36 @@ static void start_run(World *world, void *data) {
                 domain->off_reason = DOMAIN_OFF_CRASHED;
 }
 
+typedef struct HeldVerb {
+        HypervisorVerb verb;
+        char uuid[37];
+        HypervisorDone done;
+        void *userdata;
+} HeldVerb;
+
+static void verb_hold(World *world, HypervisorVerb verb, const char *uuid, HypervisorDone done,
+                      void *userdata) {
+        HeldVerb *held = g_new(HeldVerb, 1);
+
+        *held = (HeldVerb){ .verb = verb, .done = done, .userdata = userdata };
+        g_strlcpy(held->uuid, uuid, sizeof(held->uuid));
+        g_queue_push_tail(&world->held, held);
+}
+
 static void world_act(void *self, HypervisorVerb verb, const char *uuid, HypervisorDone done,
                       void *userdata) {
         World *world = self;
         WorldDomain *domain = domain_at(world, uuid);
-        Refusal *refusal = world_refusal(world, verb, uuid);
+        Refusal *refusal;
 
+        if (world->hold_verb[verb]) {
+                verb_hold(world, verb, uuid, done, userdata);
+                return;
+        }
+        refusal = world_refusal(world, verb, uuid);
+        if (!refusal && domain && !domain->ours)
+                refusal = refusal_new(REFUSAL_NO_SUCH_MACHINE, uuid, "Use virsh.",
+                                      "It is not ours any more.");
         if (!refusal && verb == HYPERVISOR_START) {
                 world_later(world, start_run, g_strdup(uuid), g_free, true);
                 world_later(world, look_run, g_strdup(uuid), g_free, false);
@@ -412,6 +441,16 @@ static void world_act(void *self, HypervisorVerb verb, const char *uuid, Hypervi
         else if (!refusal && domain && domain->active && verb == HYPERVISOR_RESUME)
                 domain->state = DOMAIN_RUNNING;
         world_answer(world, uuid, refusal, done, userdata);
+}
+
+void world_let_go(World *world) {
+        HeldVerb *held;
+
+        memset(world->hold_verb, 0, sizeof(world->hold_verb));
+        while ((held = g_queue_pop_head(&world->held))) {
+                world_act(world, held->verb, held->uuid, held->done, held->userdata);
+                g_free(held);
+        }
 }
 
 Hypervisor world_hypervisor(World *world) {

@@ -94,12 +94,14 @@ World *world_new(void) {
         world->guest = -1;
         world->next_pid = 1000;
         g_queue_init(&world->todo);
+        g_queue_init(&world->held);
         return world;
 }
 
 void world_free(World *world) {
         manager_free(world->manager);
         g_queue_clear_full(&world->todo, (GDestroyNotify)todo_free);
+        g_queue_clear_full(&world->held, g_free);
         g_ptr_array_unref(world->functions);
         g_ptr_array_unref(world->domains);
         g_ptr_array_unref(world->ledger);

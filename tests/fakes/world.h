@@ -53,6 +53,7 @@ typedef struct World {
         GQueue todo;
         GPtrArray *watches;
         GArray *helpers; /* PciAddress: cards at which a helper is */
+        GQueue held;     /* verbs that are held back */
 
         HostFacts host_facts;
         bool connected;
@@ -62,6 +63,8 @@ typedef struct World {
 
         /* What goes wrong. */
         bool fail_verb[_HYPERVISOR_VERB_MAX];
+        bool hold_verb[_HYPERVISOR_VERB_MAX]; /* not carried out before world_let_go() */
+        bool lose_define;  /* libvirt goes before it has read what it is to define; once */
         bool fail_attach;  /* and detach */
         bool quit_at_once; /* a started domain's QEMU ends before the answer */
         bool start_paused; /* a started domain is paused at once */
@@ -142,6 +145,8 @@ void world_look_again(World *world, WorldDomain *domain);
 /* QEMU dies and libvirt has not noticed, or is not there to. */
 void world_kill_qemu(World *world, WorldDomain *domain);
 void world_set_connected(World *world, bool connected);
+/* Carries out the verbs that were held back. */
+void world_let_go(World *world);
 
 Host world_host(World *world);
 Hypervisor world_hypervisor(World *world);
