@@ -43,9 +43,10 @@ static Refusal *refuse_taken(Line *line, const char *name, const char *uuid) {
 static gid_t qemu_group(Line *line) {
         char *xml = virConnectGetCapabilities(line_connection(line));
         gid_t group = (gid_t)-1;
+        uid_t user;
 
         if (xml)
-                (void)capabilities_get_group(xml, &group);
+                (void)capabilities_get_owner(xml, &user, &group);
         free(xml);
         return group;
 }

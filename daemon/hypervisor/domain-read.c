@@ -157,13 +157,18 @@ char *domain_xml_free_target(const char *xml, const char *other) {
         }
 }
 
-bool capabilities_get_group(const char *xml, gid_t *ret) {
+/* "+64055". */
+static bool id_parse(const char *text, guint64 *ret) {
+        return text && *text == '+' &&
+               g_ascii_string_to_unsigned(text + 1, 10, 0, G_MAXUINT32 - 1, ret, NULL);
+}
+
+bool capabilities_get_owner(const char *xml, uid_t *ret_uid, gid_t *ret_gid) {
         g_autoptr(xmlDoc) document = xml_open(xml, "capabilities");
         g_autoptr(xmlXPathContext) context = document ? xml_context(document) : NULL;
         g_autoptr(xmlXPathObject) found = NULL;
-        g_autofree char *label = NULL;
-        const char *group;
-        guint64 gid;
+        g_auto(GStrv) ids = NULL;
+        guint64 uid, gid;
 
         if (!context)
                 return false;
@@ -173,13 +178,23 @@ bool capabilities_get_group(const char *xml, gid_t *ret) {
                 context);
         if (!found || !found->stringval)
                 return false;
-        label = g_strdup((const char *)found->stringval);
-        group = strchr(label, ':');
-        if (!group || group[1] != '+' ||
-            !g_ascii_string_to_unsigned(group + 2, 10, 0, G_MAXUINT32 - 1, &gid, NULL))
+        ids = g_strsplit((const char *)found->stringval, ":", 2);
+        if (!id_parse(ids[0], &uid) || !id_parse(ids[1], &gid))
                 return false;
-        *ret = (gid_t)gid;
+        *ret_uid = (uid_t)uid;
+        *ret_gid = (gid_t)gid;
         return true;
+}
+
+bool capabilities_have_apparmor(const char *xml) {
+        g_autoptr(xmlDoc) document = xml_open(xml, "capabilities");
+        g_autoptr(xmlXPathContext) context = document ? xml_context(document) : NULL;
+        g_autoptr(xmlXPathObject) found = NULL;
+
+        if (!context)
+                return false;
+        found = xml_find(context, "/capabilities/host/secmodel[model = 'apparmor']");
+        return found != NULL;
 }
 
 bool domain_capabilities_have_uefi(const char *xml) {

@@ -68,6 +68,9 @@ char *domain_xml_free_target(const char *xml, const char *other);
  * virConnectGetDomainCapabilities(). */
 bool domain_capabilities_have_uefi(const char *xml);
 
-/* The group that QEMU's processes have, by the XML of virConnectGetCapabilities(). False: it does
- * not say. */
-bool capabilities_get_group(const char *xml, gid_t *ret);
+/* The user and the group that QEMU's processes have, by the XML of virConnectGetCapabilities().
+ * False: it does not say. */
+bool capabilities_get_owner(const char *xml, uid_t *ret_uid, gid_t *ret_gid);
+
+/* Whether libvirt confines them by AppArmor, by the same. */
+bool capabilities_have_apparmor(const char *xml);

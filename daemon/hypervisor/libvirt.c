@@ -357,6 +357,8 @@ static void op_facts(void *seam, HypervisorFacts *ret) {
                 .version = facts ? facts->version : "",
                 .kvm = facts && facts->kvm,
                 .uefi = facts && facts->uefi,
+                .qemu_uid = facts ? facts->qemu_uid : 0,
+                .apparmor = facts && facts->apparmor,
                 .networks = (const char *const *)self->networks,
         };
 }

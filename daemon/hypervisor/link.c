@@ -288,6 +288,20 @@ static bool is_on_this_host(virConnectPtr c) {
         return is;
 }
 
+/* How QEMU's processes are kept apart from what is not theirs. */
+static void security_read(virConnectPtr c, ConnectionFacts *facts) {
+        char *xml = virConnectGetCapabilities(c);
+        gid_t group;
+
+        facts->qemu_uid = 0;
+        facts->apparmor = false;
+        if (xml) {
+                (void)capabilities_get_owner(xml, &facts->qemu_uid, &group);
+                facts->apparmor = capabilities_have_apparmor(xml);
+        }
+        free(xml);
+}
+
 static int link_ask(Link *link, const char *type) {
         virConnectPtr c = link->connection;
         g_autofree char *kvm = NULL, *qemu = NULL;
@@ -303,6 +317,7 @@ static int link_ask(Link *link, const char *type) {
         link->facts.kvm = kvm != NULL;
         capabilities = kvm ? kvm : qemu;
         link->facts.uefi = capabilities && domain_capabilities_have_uefi(capabilities);
+        security_read(c, &link->facts);
         return 0;
 }
 

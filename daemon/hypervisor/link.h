@@ -7,6 +7,7 @@
 #include <glib.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 typedef struct Link Link;
 
@@ -18,6 +19,8 @@ typedef struct ConnectionFacts {
         char *version;     /* "9.0.0 (QEMU 7.2.0)" */
         bool kvm;          /* domains may be of type kvm */
         bool uefi;         /* libvirt can choose UEFI firmware for them */
+        uid_t qemu_uid;    /* whose QEMU's processes are; 0 = root's, or not known */
+        bool apparmor;     /* they are confined by AppArmor */
         bool test;         /* libvirt's own test driver: its domains are of type test */
         bool on_this_host; /* QEMU's processes are this host's, libvirt's files where it keeps them
                             */

@@ -271,7 +271,7 @@ static void test_capabilities(void **state) {
         assert_false(domain_capabilities_have_uefi("efi"));
 }
 
-static void test_group(void **state) {
+static void test_security(void **state) {
         static const char *const silent[] = {
                 "",
                 "<capabilities/>",
@@ -282,17 +282,23 @@ static void test_group(void **state) {
                 "<capabilities><host><secmodel><model>dac</model>"
                 "<baselabel type='kvm'>root:root</baselabel></secmodel></host></capabilities>",
         };
-        gid_t group = 5;
-
-        for (unsigned i = 0; i < G_N_ELEMENTS(silent); i++)
-                assert_false(capabilities_get_group(silent[i], &group));
-        assert_int_equal(group, 5);
-        assert_true(capabilities_get_group(
+        static const char confined[] =
                 "<capabilities><host><secmodel><model>apparmor</model><doi>0</doi></secmodel>"
                 "<secmodel><model>dac</model><baselabel type='kvm'>+64055:+107</baselabel>"
-                "<baselabel type='qemu'>+64055:+108</baselabel></secmodel></host></capabilities>",
-                &group));
+                "<baselabel type='qemu'>+64055:+108</baselabel></secmodel></host></capabilities>";
+        uid_t user = 6;
+        gid_t group = 5;
+
+        for (unsigned i = 0; i < G_N_ELEMENTS(silent); i++) {
+                assert_false(capabilities_get_owner(silent[i], &user, &group));
+                assert_false(capabilities_have_apparmor(silent[i]));
+        }
+        assert_int_equal(user, 6);
+        assert_int_equal(group, 5);
+        assert_true(capabilities_get_owner(confined, &user, &group));
+        assert_int_equal(user, 64055);
         assert_int_equal(group, 107);
+        assert_true(capabilities_have_apparmor(confined));
 }
 
 int main(void) {
@@ -305,7 +311,7 @@ int main(void) {
                 cmocka_unit_test(test_read_no_identity),
                 cmocka_unit_test(test_read_rubbish),
                 cmocka_unit_test(test_capabilities),
-                cmocka_unit_test(test_group),
+                cmocka_unit_test(test_security),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
