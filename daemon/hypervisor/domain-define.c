@@ -8,6 +8,7 @@
 
 #include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
+#include <string.h>
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(virDomain, virDomainFree)
 
@@ -51,8 +52,73 @@ static gid_t qemu_group(Line *line) {
         return group;
 }
 
+/* --- whose Ignition text it is --- */
+
+/* Whether one of the domain's descriptions has a word of @file; negative: libvirt does not say. A
+ * text that is merely mentioned is kept as well: that costs nobody a machine. */
+static int domain_mentions(virDomainPtr domain, const char *file) {
+        static const unsigned descriptions[] = { 0, VIR_DOMAIN_XML_INACTIVE };
+        bool found = false;
+
+        for (unsigned i = 0; i < G_N_ELEMENTS(descriptions) && !found; i++) {
+                char *xml = virDomainGetXMLDesc(domain, descriptions[i]);
+
+                if (!xml)
+                        return link_error_is_no_domain() ? 0 : -1;
+                found = strstr(xml, file);
+                free(xml);
+        }
+        return found;
+}
+
+/* Whether a domain has the text at @path, as a clone has its original's; negative: libvirt does not
+ * say. The domain's name goes into @ret_name (g_free()). */
+static int ignition_user(Line *line, const char *path, char **ret_name) {
+        g_autofree char *file = g_path_get_basename(path);
+        virDomainPtr *domains = NULL;
+        int n = virConnectListAllDomains(line_connection(line), &domains, 0);
+        int found = n < 0 ? -1 : 0;
+
+        for (int i = 0; i < n; i++) {
+                if (found == 0)
+                        found = domain_mentions(domains[i], file);
+                if (found > 0 && !*ret_name)
+                        *ret_name = g_strdup(virDomainGetName(domains[i]));
+                virDomainFree(domains[i]);
+        }
+        free(domains);
+        return found;
+}
+
+/* One that may still be somebody's goes another time: domain_forget_others(). */
+static void ignition_let_go(Line *line, const char *path) {
+        g_autofree char *user = NULL;
+
+        if (g_file_test(path, G_FILE_TEST_EXISTS) && ignition_user(line, path, &user) == 0)
+                ignition_remove(path);
+}
+
+/* A clone whose original is gone by now has the text that is there. */
+static Refusal *refuse_text_of_another(Line *line, const char *name, const char *uuid,
+                                       const char *path) {
+        g_autofree char *user = NULL, *shown = NULL;
+        int r = g_file_test(path, G_FILE_TEST_EXISTS) ? ignition_user(line, path, &user) : 0;
+
+        if (r < 0)
+                return refuse(line, name);
+        if (r == 0)
+                return NULL;
+        shown = refusal_show(user);
+        return refusal_new(REFUSAL_MACHINE_EXISTS, uuid,
+                           "Choose another UUID, or remove that domain first.",
+                           "The libvirt domain %s, a clone, has the Ignition configuration of an "
+                           "earlier machine with the UUID %s.",
+                           shown, uuid);
+}
+
 static Refusal *ignition_put(Line *line, const char *name, const char *uuid, const char *ignition) {
         g_autofree char *path = domain_ignition_path(uuid);
+        Refusal *refusal;
         int r;
 
         /* The test driver starts no QEMU that would read it. */
@@ -64,6 +130,9 @@ static Refusal *ignition_put(Line *line, const char *name, const char *uuid, con
                                    "Machine %s cannot have an Ignition configuration: libvirt is "
                                    "not known to be on this host.",
                                    name);
+        refusal = refuse_text_of_another(line, name, uuid, path);
+        if (refusal)
+                return refusal;
         r = ignition_write(path, ignition, qemu_group(line));
         if (r < 0)
                 return refusal_new(REFUSAL_HYPERVISOR_FAILED, name,
@@ -121,7 +190,7 @@ void domain_forget(Line *line, const char *uuid) {
         g_autofree char *path = domain_ignition_path(uuid);
 
         if (line_facts(line)->on_this_host)
-                ignition_remove(path);
+                ignition_let_go(line, path);
 }
 
 /* The UUIDs of all domains, or NULL. */
@@ -144,12 +213,14 @@ static GHashTable *uuids_list(Line *line) {
 void domain_forget_others(Link *link) {
         g_autoptr(Line) line = NULL;
         g_autoptr(GHashTable) uuids = NULL;
+        g_autoptr(GPtrArray) others = NULL;
 
         if (!link_facts(link)->on_this_host || !ignition_begin_removing())
                 return;
         line = link_take_line(link);
         uuids = line ? uuids_list(line) : NULL;
-        if (uuids)
-                ignition_remove_others(DOMAIN_IGNITION_DIRECTORY, uuids);
+        others = uuids ? ignition_find_others(DOMAIN_IGNITION_DIRECTORY, uuids) : NULL;
+        for (unsigned i = 0; others && i < others->len; i++)
+                ignition_let_go(line, g_ptr_array_index(others, i));
         ignition_end_removing();
 }

@@ -1,6 +1,6 @@
 /* Files that hold secrets: passwords, keys. Nobody but root and QEMU's group reads them, nothing of
- * them is logged, and they go with their machine, also when somebody else has removed it. What is
- * in them, nobody here looks at. */
+ * them is logged, and they go with their machine, also when somebody else has removed it; not while
+ * a clone of it still has them. What is in them, nobody here looks at. */
 #include "hypervisor/ignition.h"
 
 #include "autoptr.h"
@@ -73,7 +73,7 @@ void ignition_remove(const char *path) {
 }
 
 /* What has another name is not ours. */
-static bool is_to_go(const char *file, GHashTable *keep) {
+static bool is_of_another(const char *file, GHashTable *keep) {
         g_autofree char *uuid = NULL;
 
         if (g_str_has_suffix(file, SUFFIX ".part"))
@@ -83,16 +83,15 @@ static bool is_to_go(const char *file, GHashTable *keep) {
         return uuid && g_uuid_string_is_valid(uuid) && !g_hash_table_contains(keep, uuid);
 }
 
-void ignition_remove_others(const char *folder, GHashTable *keep) {
+GPtrArray *ignition_find_others(const char *folder, GHashTable *keep) {
+        GPtrArray *others = g_ptr_array_new_with_free_func(g_free);
         g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
         const char *file;
 
-        while (dir && (file = g_dir_read_name(dir))) {
-                g_autofree char *path = g_build_filename(folder, file, NULL);
-
-                if (is_to_go(file, keep))
-                        ignition_remove(path);
-        }
+        while (dir && (file = g_dir_read_name(dir)))
+                if (is_of_another(file, keep))
+                        g_ptr_array_add(others, g_build_filename(folder, file, NULL));
+        return others;
 }
 
 void ignition_begin_making(void) {

@@ -14,8 +14,9 @@ int ignition_write(const char *path, const char *text, gid_t group);
 /* Also fine when it is not there. */
 void ignition_remove(const char *path);
 
-/* Removes the texts of all machines in @folder but those whose UUIDs @keep has. */
-void ignition_remove_others(const char *folder, GHashTable *keep);
+/* The paths of the texts of all machines in @folder but those whose UUIDs @keep has. New array
+ * (g_ptr_array_unref()) of char *. */
+GPtrArray *ignition_find_others(const char *folder, GHashTable *keep);
 
 /* Between the text of a machine and its definition there is a moment in which it looks like that of
  * none. Who makes a machine holds this from before the first until after the second; who wants to

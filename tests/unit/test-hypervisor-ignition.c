@@ -27,6 +27,7 @@ static void test_ignition_files(void **state) {
         g_autofree char *part = g_strconcat(two, ".part", NULL);
         g_autofree char *alien = g_build_filename(folder, "notes.ign", NULL);
         g_autoptr(GHashTable) keep = g_hash_table_new(g_str_hash, g_str_equal);
+        g_autoptr(GPtrArray) others = NULL;
         struct stat st;
 
         assert_non_null(top);
@@ -43,15 +44,18 @@ static void test_ignition_files(void **state) {
         assert_true(ignition_write("/proc/nowhere/x.ign", "{}", (gid_t)-1) < 0);
 
         g_hash_table_add(keep, (void *)UUID);
-        ignition_remove_others(folder, keep);
-        assert_true(g_file_test(one, G_FILE_TEST_EXISTS));
-        assert_false(g_file_test(two, G_FILE_TEST_EXISTS));
-        assert_false(g_file_test(part, G_FILE_TEST_EXISTS));
-        assert_true(g_file_test(alien, G_FILE_TEST_EXISTS));
+        others = ignition_find_others(folder, keep);
+        assert_int_equal(others->len, 2);
+        assert_true(g_ptr_array_find_with_equal_func(others, two, g_str_equal, NULL));
+        assert_true(g_ptr_array_find_with_equal_func(others, part, g_str_equal, NULL));
+        ignition_remove(two);
+        ignition_remove(part);
         ignition_remove(one);
         ignition_remove(one);
         assert_false(g_file_test(one, G_FILE_TEST_EXISTS));
-        ignition_remove_others("/nowhere", keep);
+        g_ptr_array_unref(others);
+        others = ignition_find_others("/nowhere", keep);
+        assert_int_equal(others->len, 0);
 
         ignition_begin_making();
         assert_false(ignition_begin_removing());
