@@ -69,9 +69,6 @@ check "Create" create box "$GPU_AUDIO" start b false
 our_turn "after theirs"
 check "the definition is unmanaged" definition_is_unmanaged
 their_turn "after ours"
-our_turn "once more" check "the definition is unmanaged also while it runs" definition_is_unmanaged
-their_turn "after ours, once more"
-
 our_turn "libvirtd restarted meanwhile" restart_libvirtd
 their_turn "after that"
 our_turn "the service restarted meanwhile" restart_service
@@ -80,19 +77,69 @@ their_turn "the service restarted meanwhile" restart_service
 our_turn "after that"
 restart_libvirtd
 their_turn "libvirtd restarted before"
-our_turn "before the service is stopped"
+our_turn "before the service is stopped" \
+    check "the definition is unmanaged also while it runs" definition_is_unmanaged
 stop_service
 their_turn "without the service"
 wait_until "the service is there again" 60 service_is_up
 
+# --- a start that the service does not live to end ---
+
+definition_is_lent() { virsh dumpxml --inactive box | grep -q "managed='yes'"; }
+machine box Start > /run/start.txt 2>&1 &
+caller=$!
+wait_until "while libvirt starts the machine its definition is managed" 30 definition_is_lent
+check "the service is killed in that moment" systemctl kill -s KILL feos-vmd
+wait "$caller" || true
+wait_until "the service is there again" 60 service_is_up
+wait_until "the machine runs all the same" 60 machine_is box running
+wait_until "its definition is unmanaged again" 20 definition_is_unmanaged
+check "our machine ends" machine box PowerOff
+wait_until "the card is home" 60 all_is_home
+their_turn "after that start"
+
 # --- by hand ---
 
-by_hand=$(virsh start box 2>&1) && not_ok "virsh start of our machine is refused" ||
-    check "virsh start of our machine is refused: nobody has handed its card over" \
-        grep -q 'must be manually detached' <<< "$by_hand"
+by_hand=$(virsh start box 2>&1) || true
+check "virsh start of our machine is refused: nobody has handed its card over" \
+    grep -q 'must be manually detached' <<< "$by_hand"
 check "the card was not touched" all_is_home
 their_turn "after that"
 
 check "Delete" machine box Delete
+
+# --- Machines that others clone and rename ---
+
+# As virt-clone does: whatever it does not know stays as it was.
+clone() {
+    virsh dumpxml --inactive "$1" | sed "/<uuid>/d; s|<name>$1</name>|<name>$2</name>|" > /run/clone.xml
+    virsh define /run/clone.xml
+}
+ignition_of() { virsh dumpxml --inactive "$1" | sed -n "s|.*file='\(/var/lib/feos/ignition/[^']*\)'.*|\1|p"; }
+
+check "Create with Ignition" create parent "" start b false ignition s '{"ignition":{"version":"3.3.0"}}'
+text=$(ignition_of parent)
+uuid=$(machine_get parent UUID)
+check "its clone" clone parent copy
+wait_until "the clone is a machine" 20 machine_is copy created
+check "Start of the original" machine parent Start
+check "Start of the clone beside it" machine copy Start
+check "each has its console's log" test -e "$(guest_console parent)" -a -e "$(guest_console copy)"
+check "Delete of the original" machine parent Delete
+check "the clone still has its Ignition text" test -s "$text"
+refused_saying MachineExists "copy.*clone" "the original's UUID, while the clone has that text" \
+    create parent "" start b false uuid s "$uuid" ignition s '{"ignition":{"version":"3.3.0"}}'
+check "PowerOff of the clone" machine copy PowerOff
+check "and it starts again" machine copy Start
+check "Delete of the clone" machine copy Delete
+wait_until "the text is gone with the last who had it" 20 test ! -e "$text"
+
+check "Create" create before "" start b false
+check "virsh renames it before its first start" virsh domrename before after
+wait_until "it has the other name" 20 machine_is after created
+check "Start" machine after Start
+check "its console's log has its name" test -e "$(guest_console after)"
+check "Delete" machine after Delete
+
 check "every card is the host's" cards_are_home
 check "no override is left" overrides_are_clean
