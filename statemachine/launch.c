@@ -14,6 +14,7 @@ typedef struct Onward {
 static const Onward onward[_LAUNCH_KIND_MAX][_LAUNCH_STEP_MAX] = {
         [LAUNCH_CREATE_ONLY] = {
                 [LAUNCH_DEFINE] = { LAUNCH_RUNNING, LAUNCH_UNDONE },
+                [LAUNCH_REHEARSE] = { LAUNCH_UNDONE, LAUNCH_UNDONE },
                 [LAUNCH_BIND] = { LAUNCH_UNDONE, LAUNCH_UNDONE },
                 [LAUNCH_START] = { LAUNCH_UNDONE, LAUNCH_UNDONE },
                 [LAUNCH_RUNNING] = { LAUNCH_RUNNING, LAUNCH_RUNNING },
@@ -23,7 +24,8 @@ static const Onward onward[_LAUNCH_KIND_MAX][_LAUNCH_STEP_MAX] = {
                 [LAUNCH_UNDONE] = { LAUNCH_UNDONE, LAUNCH_UNDONE },
         },
         [LAUNCH_CREATE_AND_START] = {
-                [LAUNCH_DEFINE] = { LAUNCH_BIND, LAUNCH_UNDONE },
+                [LAUNCH_DEFINE] = { LAUNCH_REHEARSE, LAUNCH_UNDONE },
+                [LAUNCH_REHEARSE] = { LAUNCH_BIND, LAUNCH_UNDO_DEFINE },
                 [LAUNCH_BIND] = { LAUNCH_START, LAUNCH_UNDO_BIND },
                 [LAUNCH_START] = { LAUNCH_RUNNING, LAUNCH_UNDO_START },
                 [LAUNCH_RUNNING] = { LAUNCH_RUNNING, LAUNCH_RUNNING },
@@ -34,6 +36,7 @@ static const Onward onward[_LAUNCH_KIND_MAX][_LAUNCH_STEP_MAX] = {
         },
         [LAUNCH_START_ONLY] = {
                 [LAUNCH_DEFINE] = { LAUNCH_UNDONE, LAUNCH_UNDONE },
+                [LAUNCH_REHEARSE] = { LAUNCH_BIND, LAUNCH_UNDONE },
                 [LAUNCH_BIND] = { LAUNCH_START, LAUNCH_UNDO_BIND },
                 [LAUNCH_START] = { LAUNCH_RUNNING, LAUNCH_UNDO_START },
                 [LAUNCH_RUNNING] = { LAUNCH_RUNNING, LAUNCH_RUNNING },
@@ -45,7 +48,7 @@ static const Onward onward[_LAUNCH_KIND_MAX][_LAUNCH_STEP_MAX] = {
 };
 
 LaunchStep launch_first(LaunchKind kind) {
-        return kind == LAUNCH_START_ONLY ? LAUNCH_BIND : LAUNCH_DEFINE;
+        return kind == LAUNCH_START_ONLY ? LAUNCH_REHEARSE : LAUNCH_DEFINE;
 }
 
 LaunchStep launch_next(LaunchKind kind, LaunchStep step, bool went_well) {
@@ -58,13 +61,10 @@ bool launch_is_over(LaunchStep step) {
 
 const char *launch_step_to_string(LaunchStep step) {
         static const char *const words[_LAUNCH_STEP_MAX] = {
-                [LAUNCH_DEFINE] = "define",
-                [LAUNCH_BIND] = "bind",
-                [LAUNCH_START] = "start",
-                [LAUNCH_RUNNING] = "running",
-                [LAUNCH_UNDO_START] = "undo-start",
-                [LAUNCH_UNDO_BIND] = "undo-bind",
-                [LAUNCH_UNDO_DEFINE] = "undo-define",
+                [LAUNCH_DEFINE] = "define",       [LAUNCH_REHEARSE] = "rehearse",
+                [LAUNCH_BIND] = "bind",           [LAUNCH_START] = "start",
+                [LAUNCH_RUNNING] = "running",     [LAUNCH_UNDO_START] = "undo-start",
+                [LAUNCH_UNDO_BIND] = "undo-bind", [LAUNCH_UNDO_DEFINE] = "undo-define",
                 [LAUNCH_UNDONE] = "undone",
         };
 

@@ -3,14 +3,15 @@
 
 #include <stdbool.h>
 
-/* Forward: define before the cards are touched, so that a definition which libvirt refuses costs no
- * handover. Backward: the reverse order, each undoing what may have been done, so a step that
- * failed half-way is undone too. */
+/* Forward: define and rehearse before the cards are touched, so that a definition which libvirt
+ * refuses costs no handover, nor a host on which QEMU would not start. Backward: the reverse order,
+ * each undoing what may have been done, so a step that failed half-way is undone too. */
 typedef enum LaunchStep {
-        LAUNCH_DEFINE,  /* libvirt knows the machine */
-        LAUNCH_BIND,    /* every card is on vfio-pci */
-        LAUNCH_START,   /* QEMU runs */
-        LAUNCH_RUNNING, /* the end, good; of LAUNCH_CREATE_ONLY too, where nothing runs */
+        LAUNCH_DEFINE,   /* libvirt knows the machine */
+        LAUNCH_REHEARSE, /* libvirt would start it, as far as can be tried without running it */
+        LAUNCH_BIND,     /* every card is on vfio-pci */
+        LAUNCH_START,    /* QEMU runs */
+        LAUNCH_RUNNING,  /* the end, good; of LAUNCH_CREATE_ONLY too, where nothing runs */
         LAUNCH_UNDO_START,
         LAUNCH_UNDO_BIND,
         LAUNCH_UNDO_DEFINE,

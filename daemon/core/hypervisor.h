@@ -115,6 +115,7 @@ typedef struct DomainSpec {
 
 typedef enum HypervisorVerb {
         HYPERVISOR_DEFINE,
+        HYPERVISOR_REHEARSE, /* try whether it could be started, and start nothing */
         HYPERVISOR_START,
         HYPERVISOR_SHUTDOWN, /* press the power button */
         HYPERVISOR_DESTROY,  /* pull the plug; also fine when it is off already */

@@ -36,6 +36,12 @@ static Gpu *launch_gpu(Launch *launch, guint i) {
         return manager_find_gpu(launch->manager, g_array_index(launch->gpus, PciAddress, i));
 }
 
+static void launch_act(Launch *launch, HypervisorVerb verb, HypervisorDone done) {
+        Manager *manager = launch->manager;
+
+        manager->hypervisor.ops->act(manager->hypervisor.self, verb, launch->uuid, done, launch);
+}
+
 /* --- define --- */
 
 static void launch_defined(void *userdata, const Refusal *refusal) {
@@ -96,6 +102,18 @@ static void launch_define(Launch *launch) {
                 disk->block = image->block;
         }
         manager->hypervisor.ops->define(manager->hypervisor.self, &spec, launch_defined, launch);
+}
+
+/* --- rehearse --- */
+
+static void launch_rehearsed(void *userdata, const Refusal *refusal) {
+        Launch *launch = userdata;
+        TURN(launch->manager);
+
+        if (refusal)
+                launch_fail(launch, refusal_copy(refusal));
+        /* A card may have gone from the bus meanwhile. */
+        launch_advance(launch, !launch->failure);
 }
 
 /* --- bind --- */
@@ -172,12 +190,6 @@ static void launch_started(void *userdata, const Refusal *refusal) {
                                                 "Machine %s ended as soon as it was started.",
                                                 launch->name));
         launch_advance(launch, !launch->failure);
-}
-
-static void launch_act(Launch *launch, HypervisorVerb verb, HypervisorDone done) {
-        Manager *manager = launch->manager;
-
-        manager->hypervisor.ops->act(manager->hypervisor.self, verb, launch->uuid, done, launch);
 }
 
 /* Between the handover and now somebody may have rebound a card, or pulled it. */
@@ -315,12 +327,13 @@ static void launch_end_badly(Launch *launch) {
         Machine *machine = launch_machine(launch);
         g_autofree char *why = g_strdup_printf(
                 "%s: %s", refusal_code_to_string(launch->failure->code), launch->failure->message);
+        bool has_made = launch->kind != LAUNCH_START_ONLY || launch->asked;
 
         launch_release_gpus(launch, GPU_LET_GO, why);
         if (!machine)
                 return;
         machine->launch = NULL;
-        if (launch->left_over || is_unavailable(launch->failure))
+        if (launch->left_over || (has_made && is_unavailable(launch->failure)))
                 manager_condemn(manager, launch->uuid, launch->kind != LAUNCH_START_ONLY);
         machine_note(manager, machine, MACHINE_START_FAILED, why);
         if (launch->kind == LAUNCH_START_ONLY)
@@ -348,6 +361,9 @@ static void launch_run(Launch *launch) {
         switch (launch->step) {
         case LAUNCH_DEFINE:
                 launch_define(launch);
+                break;
+        case LAUNCH_REHEARSE:
+                launch_act(launch, HYPERVISOR_REHEARSE, launch_rehearsed);
                 break;
         case LAUNCH_BIND:
                 launch_bind(launch);

@@ -172,8 +172,8 @@ static void logs_follow_name(Definition *definition) {
                 follow_name(definition, found->nodesetval->nodeTab[i], name);
 }
 
-char **definition_log_folders(const char *xml) {
-        g_autoptr(GStrvBuilder) folders = g_strv_builder_new();
+char **definition_logs(const char *xml) {
+        g_autoptr(GStrvBuilder) logs = g_strv_builder_new();
         g_auto(Definition) definition = { 0 };
         g_autoptr(xmlXPathObject) found = NULL;
 
@@ -185,9 +185,9 @@ char **definition_log_folders(const char *xml) {
                 g_autofree char *folder = g_path_get_dirname(plain);
 
                 if (g_str_has_prefix(folder, DOMAIN_CONSOLE_DIRECTORY "/"))
-                        g_strv_builder_add(folders, folder);
+                        g_strv_builder_add(logs, plain);
         }
-        return g_strv_builder_end(folders);
+        return g_strv_builder_end(logs);
 }
 
 /* --- there and back --- */

@@ -19,6 +19,6 @@ int definition_for_start(const char *xml, bool managed, char **ret);
  * happened. Returns as above; 0 unless a function was managed. */
 int definition_at_rest(const char *xml, bool started, char **ret);
 
-/* The folders beneath DOMAIN_CONSOLE_DIRECTORY into which its consoles' output goes. New array of
- * absolute paths (g_strfreev()), never NULL. */
-char **definition_log_folders(const char *xml);
+/* The files in folders beneath DOMAIN_CONSOLE_DIRECTORY into which its consoles' output goes. New
+ * array of absolute paths (g_strfreev()), never NULL. */
+char **definition_logs(const char *xml);

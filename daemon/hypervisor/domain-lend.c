@@ -82,15 +82,14 @@ static bool are_on_vfio(const char *xml) {
         return true;
 }
 
-char *domain_lend(virDomainPtr domain) {
+bool domain_lend(virDomainPtr domain) {
         g_autofree char *xml = NULL, *edited = NULL;
 
         lent_add(domain);
         xml = definition_take(domain);
-        if (xml && definition_for_start(xml, are_on_vfio(xml), &edited) > 0 &&
-            define(domain, edited, "make ready"))
-                return g_steal_pointer(&edited);
-        return g_steal_pointer(&xml);
+        if (xml && definition_for_start(xml, are_on_vfio(xml), &edited) > 0)
+                (void)define(domain, edited, "make ready");
+        return xml;
 }
 
 static void take_back(virDomainPtr domain, bool started) {

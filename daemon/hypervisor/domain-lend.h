@@ -18,9 +18,9 @@ struct _virDomain;
 
 /* Makes the definition of @domain ready to be started: its functions managed, unless one of them is
  * not on vfio-pci; then libvirt is to refuse it. Also lets its console's log follow its name. A
- * definition that libvirt does not take is started as it is. Returns what is defined now, a new
- * string (g_free()), or NULL and libvirt's error. Blocks. domain_take_back() must follow. */
-char *domain_lend(struct _virDomain *domain);
+ * definition that libvirt does not take is started as it is. False: the definition could not be
+ * had, and libvirt's error says why. Blocks. domain_take_back() must follow. */
+bool domain_lend(struct _virDomain *domain);
 
 /* The start has ended, well or not. Keeps libvirt's last error out of reach: take it before.
  * Blocks.

@@ -8,6 +8,7 @@ const char *domain_verb_doing(HypervisorVerb verb) {
         switch (verb) {
         case HYPERVISOR_DEFINE:
                 return "define machine";
+        case HYPERVISOR_REHEARSE:
         case HYPERVISOR_START:
                 return "start machine";
         case HYPERVISOR_SHUTDOWN:

@@ -2,12 +2,12 @@
  * word for what happened only as far as "refused"; what came of it shows the look that follows. */
 #include "hypervisor/domain-verb.h"
 
-#include "hypervisor/definition-edit.h"
 #include "hypervisor/domain-define.h"
 #include "hypervisor/domain-lend.h"
 #include "hypervisor/domain-look.h"
 #include "hypervisor/domain-ours.h"
 #include "hypervisor/domain-refusal.h"
+#include "hypervisor/domain-rehearse.h"
 #include "hypervisor/domain-xml.h"
 
 #include <errno.h>
@@ -18,22 +18,6 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(virDomain, virDomainFree)
 
 static Refusal *refuse(Line *line, HypervisorVerb verb, const char *name) {
         return domain_refuse_by_libvirt(line, domain_verb_doing(verb), name);
-}
-
-/* virtlogd opens the console's log but makes no folder for it. What a guest prints is nobody's but
- * the administrator's. */
-static Refusal *log_folders_make(const char *xml, const char *name) {
-        g_auto(GStrv) folders = definition_log_folders(xml);
-
-        for (char **folder = folders; *folder; folder++)
-                if (g_mkdir_with_parents(DOMAIN_CONSOLE_DIRECTORY, 0755) < 0 ||
-                    g_mkdir_with_parents(*folder, 0750) < 0)
-                        return refusal_new(REFUSAL_HYPERVISOR_FAILED, name,
-                                           "Make room there, or see who may write to it.",
-                                           "The folder %s for the console of machine %s could not "
-                                           "be made: %s",
-                                           *folder, name, g_strerror(errno));
-        return NULL;
 }
 
 static Refusal *create(Line *line, virDomainPtr domain, const char *name) {
@@ -49,16 +33,9 @@ static Refusal *create(Line *line, virDomainPtr domain, const char *name) {
         return g_steal_pointer(&refused);
 }
 
-static Refusal *start_lent(Line *line, virDomainPtr domain, const char *name, const char *xml) {
-        Refusal *refusal = line_facts(line)->on_this_host ? log_folders_make(xml, name) : NULL;
-
-        return refusal ?: create(line, domain, name);
-}
-
 static Refusal *start(Line *line, virDomainPtr domain, const char *name) {
-        g_autofree char *xml = domain_lend(domain);
-        Refusal *refusal =
-                xml ? start_lent(line, domain, name, xml) : refuse(line, HYPERVISOR_START, name);
+        Refusal *refusal = domain_lend(domain) ? create(line, domain, name)
+                                               : refuse(line, HYPERVISOR_START, name);
 
         domain_take_back(domain, !refusal);
         if (!refusal)
@@ -131,9 +108,13 @@ static Refusal *resume(Line *line, virDomainPtr domain, const char *name) {
 
 static Refusal *act(Line *line, HypervisorVerb verb, virDomainPtr domain) {
         static Refusal *(*const acts[_HYPERVISOR_VERB_MAX])(Line *, virDomainPtr, const char *) = {
-                [HYPERVISOR_START] = start,     [HYPERVISOR_SHUTDOWN] = shut_down,
-                [HYPERVISOR_DESTROY] = destroy, [HYPERVISOR_UNDEFINE] = undefine,
-                [HYPERVISOR_REBOOT] = reboot,   [HYPERVISOR_PAUSE] = suspend,
+                [HYPERVISOR_REHEARSE] = domain_rehearse,
+                [HYPERVISOR_START] = start,
+                [HYPERVISOR_SHUTDOWN] = shut_down,
+                [HYPERVISOR_DESTROY] = destroy,
+                [HYPERVISOR_UNDEFINE] = undefine,
+                [HYPERVISOR_REBOOT] = reboot,
+                [HYPERVISOR_PAUSE] = suspend,
                 [HYPERVISOR_RESUME] = resume,
         };
 

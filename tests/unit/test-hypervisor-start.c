@@ -82,39 +82,39 @@ static void the_log_follows_the_name(void **state) {
                                           SERIAL_LOG("/var/log/feos//x/../new/console.log")
                                                   SERIAL_LOG("/var/log/feos/deep/er/own.log")
                                                           SERIAL_LOG("/srv/old/console.log"));
-        g_auto(GStrv) folders = NULL, odd_folders = definition_log_folders(odd);
+        g_auto(GStrv) logs = NULL, odd_logs = definition_logs(odd);
         g_autofree char *edited = NULL, *same = NULL;
 
         assert_int_equal(definition_for_start(renamed, false, &edited), 1);
         assert_non_null(strstr(edited, "\"/var/log/feos/new/console.log\""));
-        folders = definition_log_folders(edited);
-        assert_int_equal(g_strv_length(folders), 1);
-        assert_string_equal(folders[0], "/var/log/feos/new");
+        logs = definition_logs(edited);
+        assert_int_equal(g_strv_length(logs), 1);
+        assert_string_equal(logs[0], "/var/log/feos/new/console.log");
 
         assert_int_equal(definition_for_start(odd, false, &same), 0);
         assert_null(same);
-        assert_int_equal(g_strv_length(odd_folders), 2);
-        assert_string_equal(odd_folders[0], "/var/log/feos/new");
-        assert_string_equal(odd_folders[1], "/var/log/feos/deep/er");
+        assert_int_equal(g_strv_length(odd_logs), 2);
+        assert_string_equal(odd_logs[0], "/var/log/feos/new/console.log");
+        assert_string_equal(odd_logs[1], "/var/log/feos/deep/er/own.log");
 }
 
-static void no_folder_is_made_elsewhere(void **state) {
-        g_auto(GStrv) folders = definition_log_folders(
+static void no_log_is_opened_elsewhere(void **state) {
+        g_auto(GStrv) logs = definition_logs(
                 MACHINE("later", "box",
                         SERIAL_LOG("/var/log/feos/../../etc/cron.d/x")
                                 SERIAL_LOG("/var/log/feos/console.log")
                                         SERIAL_LOG("/var/log/feosx/box/console.log")));
 
-        assert_int_equal(g_strv_length(folders), 0);
+        assert_int_equal(g_strv_length(logs), 0);
 }
 
 static void what_is_no_domain_is_left_alone(void **state) {
         g_autoptr(GArray) functions = definition_functions("<network/>");
-        g_auto(GStrv) folders = definition_log_folders("<doma");
+        g_auto(GStrv) logs = definition_logs("<doma");
         g_autofree char *edited = NULL;
 
         assert_int_equal(functions->len, 0);
-        assert_int_equal(g_strv_length(folders), 0);
+        assert_int_equal(g_strv_length(logs), 0);
         assert_int_equal(definition_for_start("", true, &edited), -EBADMSG);
         assert_int_equal(definition_at_rest("<network/>", true, &edited), -EBADMSG);
         assert_null(edited);
@@ -202,7 +202,7 @@ int main(void) {
                 cmocka_unit_test(what_is_not_on_vfio_is_not_managed),
                 cmocka_unit_test(somebody_elses_managed_function_stays_so),
                 cmocka_unit_test(the_log_follows_the_name),
-                cmocka_unit_test(no_folder_is_made_elsewhere),
+                cmocka_unit_test(no_log_is_opened_elsewhere),
                 cmocka_unit_test(what_is_no_domain_is_left_alone),
                 cmocka_unit_test(a_machine_renamed_before_its_first_start_starts),
                 cmocka_unit_test(what_a_killed_daemon_has_lent_is_taken_back),

@@ -84,7 +84,7 @@ static void every_value_has_a_word_of_its_own(void **unused) {
 /* Every choice of which step fails leads to an end, and the end tells the truth. */
 static void every_launch_ends_wherever_it_fails(void **unused) {
         for (LaunchKind kind = 0; kind < _LAUNCH_KIND_MAX; kind++)
-                for (unsigned failing = 0; failing < 64; failing++) {
+                for (unsigned failing = 0; failing < 128; failing++) {
                         LaunchStep step = launch_first(kind);
                         bool failed = false;
                         unsigned n = 0;
@@ -94,7 +94,7 @@ static void every_launch_ends_wherever_it_fails(void **unused) {
 
                                 failed = failed || !well;
                                 step = launch_next(kind, step, well);
-                                assert_true(n < 6);
+                                assert_true(n < 7);
                         }
                         assert_int_equal(step, failed ? LAUNCH_UNDONE : LAUNCH_RUNNING);
                 }
@@ -103,7 +103,7 @@ static void every_launch_ends_wherever_it_fails(void **unused) {
 /* What was done forward is undone backward, in the reverse order, and nothing else is. */
 static void the_way_back_undoes_what_was_begun_in_reverse(void **unused) {
         for (LaunchKind kind = 0; kind < _LAUNCH_KIND_MAX; kind++)
-                for (unsigned good = 0; good < 4; good++) {
+                for (unsigned good = 0; good < 5; good++) {
                         bool begun[_LAUNCH_STEP_MAX] = { false };
                         LaunchStep step = launch_first(kind), last = LAUNCH_RUNNING;
 

@@ -169,6 +169,10 @@ static void fail_define(World *world) {
         world->fail_verb[HYPERVISOR_DEFINE] = true;
 }
 
+static void fail_rehearsal(World *world) {
+        world->fail_verb[HYPERVISOR_REHEARSE] = true;
+}
+
 static void fail_ledger(World *world) {
         world->fail_ledger = -ENOSPC;
 }
@@ -195,6 +199,7 @@ static void whatever_step_of_create_fails_everything_is_undone_before_the_answer
                 RefusalCode code;
         } failures[] = {
                 { fail_define, REFUSAL_HYPERVISOR_FAILED },
+                { fail_rehearsal, REFUSAL_HYPERVISOR_FAILED },
                 { fail_ledger, REFUSAL_HANDOVER_FAILED },
                 { fail_first_bind, REFUSAL_HANDOVER_FAILED },
                 { fail_second_bind, REFUSAL_HANDOVER_FAILED },
@@ -221,8 +226,8 @@ static void whatever_step_of_create_fails_everything_is_undone_before_the_answer
 }
 
 static void whatever_step_of_start_fails_the_machine_stays_and_its_cards_are_home(void **state) {
-        static void (*const failures[])(World *) = { fail_ledger, fail_first_bind, fail_second_bind,
-                                                     fail_start, fail_running };
+        static void (*const failures[])(World *) = { fail_rehearsal,   fail_ledger, fail_first_bind,
+                                                     fail_second_bind, fail_start,  fail_running };
 
         for (size_t i = 0; i < G_N_ELEMENTS(failures); i++) {
                 World *world = booted_scene();
@@ -245,6 +250,67 @@ static void whatever_step_of_start_fails_the_machine_stays_and_its_cards_are_hom
                 assert_false(machine_state_is_up(manager_machine(world->manager, "box")->state));
                 world_free(world);
         }
+}
+
+/* Runs until the caller is answered, and fails the test if a card leaves its driver meanwhile. */
+static void await_answer_with_cards_untouched(World *world, Caller *caller) {
+        while (caller->answers == 0) {
+                assert_true(world_step(world));
+                assert_string_equal(world_driver(world, AUDIO_CARD), "bochs-drm");
+                assert_string_equal(world_driver(world, AUDIO), "snd_hda_intel");
+        }
+}
+
+static void what_libvirt_would_refuse_moves_no_card(void **state) {
+        World *world = booted_scene();
+        Request *request = request_for("later", AUDIO_CARD, NULL);
+        Caller caller = { 0 };
+
+        fail_rehearsal(world);
+        create_box(world, &caller);
+        await_answer_with_cards_untouched(world, &caller);
+        assert_refused(&caller, REFUSAL_HYPERVISOR_FAILED);
+        assert_no_machine(world);
+
+        request->start = false;
+        manager_create(world->manager, request, caller_done, &caller);
+        world_run(world);
+        assert_done(&caller);
+        manager_start_machine(world->manager, "later", caller_done, &caller);
+        await_answer_with_cards_untouched(world, &caller);
+        assert_refused(&caller, REFUSAL_HYPERVISOR_FAILED);
+
+        world->fail_verb[HYPERVISOR_REHEARSE] = false;
+        manager_start_machine(world->manager, "later", caller_done, &caller);
+        world_run(world);
+        assert_done(&caller);
+        world_free(world);
+}
+
+/* libvirt was asked for nothing that it could still do. */
+static void a_start_that_is_only_tried_when_libvirt_goes_ends_nobody_elses(void **state) {
+        World *world = booted_scene();
+        Request *request = request_for("later", NULL);
+        WorldDomain *domain;
+        Caller caller = { 0 };
+
+        request->start = false;
+        manager_create(world->manager, request, caller_done, &caller);
+        world_run(world);
+        assert_done(&caller);
+        manager_start_machine(world->manager, "later", caller_done, &caller);
+        world_set_connected(world, false);
+        world_run(world);
+        assert_refused(&caller, REFUSAL_HYPERVISOR_UNAVAILABLE);
+        domain = world_domain(world, "later");
+        domain->qemu = domain->active = true;
+        domain->state = DOMAIN_RUNNING;
+        domain->pid = 4711;
+        world_set_connected(world, true);
+        world_run(world);
+        assert_true(world_domain(world, "later")->qemu);
+        assert_int_equal(manager_machine(world->manager, "later")->state, MACHINE_RUNNING);
+        world_free(world);
 }
 
 static void a_driver_that_does_not_let_go_makes_its_gpu_stuck_and_nothing_else(void **state) {
@@ -383,6 +449,8 @@ int main(void) {
                         whatever_step_of_start_fails_the_machine_stays_and_its_cards_are_home),
                 cmocka_unit_test(
                         a_driver_that_does_not_let_go_makes_its_gpu_stuck_and_nothing_else),
+                cmocka_unit_test(what_libvirt_would_refuse_moves_no_card),
+                cmocka_unit_test(a_start_that_is_only_tried_when_libvirt_goes_ends_nobody_elses),
                 cmocka_unit_test(memory_that_is_not_free_stops_a_start),
                 cmocka_unit_test(a_machine_that_is_paused_as_it_starts_is_paused_and_can_end),
                 cmocka_unit_test(a_card_that_vanishes_under_a_launch_ends_it),
