@@ -79,6 +79,8 @@ typedef struct DomainFacts {
                                   * is off, what it would be given */
         bool balloon;            /* it has one: else it always has all of memory_mib */
         bool hugepages;          /* its memory is made of the host's huge pages */
+        bool stop_asked;  /* ours only, from our metadata: its guest was asked to shut down since it
+                           * was started, perhaps by an earlier daemon */
         bool autostart;   /* ours only, from our metadata: this service starts it, not libvirt */
         GPtrArray *disks; /* char *: ids of the further disks; ours only; when active, of the live
                            * XML and of the definition: a detach that a guest did not heed leaves

@@ -153,6 +153,10 @@ static MachineEvent domain_observation(const Domain *domain, const char **ret_re
                 *ret_reason = "QEMU is ending";
                 return MACHINE_SEEN_STOPPING;
         }
+        if (facts->stop_asked) {
+                *ret_reason = "asked to shut down";
+                return MACHINE_SEEN_STOPPING;
+        }
         switch (facts->state) {
         case DOMAIN_STARTING:
                 return MACHINE_SEEN_STARTING;

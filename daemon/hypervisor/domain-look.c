@@ -178,11 +178,11 @@ static int metadata_set(virDomainPtr domain, const char *metadata, unsigned flag
 }
 
 static void first_start_done(virDomainPtr domain, DomainFacts *facts) {
-        g_autofree char *metadata = domain_metadata_write(facts->gpus, facts->cards,
-                                                          FIRST_START_DONE, facts->autostart);
         unsigned config = virDomainIsPersistent(domain) == 1 ? VIR_DOMAIN_AFFECT_CONFIG : 0;
+        g_autofree char *metadata = NULL;
 
         facts->first_start = FIRST_START_DONE;
+        metadata = domain_metadata_write(facts);
         if (metadata_set(domain, metadata, config | VIR_DOMAIN_AFFECT_LIVE) == 0)
                 return;
         /* It may have ended meanwhile. */
@@ -199,6 +199,23 @@ void domain_note_first_start(virDomainPtr domain) {
         facts->name = g_strdup(virDomainGetName(domain));
         if (xml_read(domain, facts) >= 0 && facts->ours && facts->first_start != FIRST_START_DONE)
                 first_start_done(domain, facts);
+}
+
+void domain_note_stop(virDomainPtr domain) {
+        g_autoptr(DomainFacts) facts = domain_facts_new();
+        g_autofree char *metadata = NULL;
+
+        facts->name = g_strdup(virDomainGetName(domain));
+        facts->active = true;
+        if (xml_read(domain, facts) < 0 || !facts->ours)
+                return;
+        facts->stop_asked = true;
+        metadata = domain_metadata_write(facts);
+        if (metadata_set(domain, metadata, VIR_DOMAIN_AFFECT_LIVE) == 0 ||
+            virDomainIsActive(domain) != 1)
+                return; /* a quick guest has ended meanwhile */
+        sd_journal_print(LOG_WARNING, "Could not note that machine %s was asked to shut down: %s",
+                         facts->name, virGetLastErrorMessage());
 }
 
 static DomainFacts *facts_read(Line *line, virDomainPtr domain) {

@@ -20,6 +20,10 @@ LookResult domain_look(Link *link, const char *uuid, DomainFacts **ret, char **r
  * starts it does this as well: a guest that powers off at once would never be seen to run. */
 void domain_note_first_start(struct _virDomain *domain);
 
+/* Notes in the metadata of the running @domain, if it is ours, that its guest was asked to shut
+ * down. The note lives for as long as this QEMU does. */
+void domain_note_stop(struct _virDomain *domain);
+
 /* Looks at every domain there is. Returns a new array that owns its DomainFacts, or NULL and
  * libvirt's words in @ret_error: one domain that cannot be looked at fails the listing, as leaving
  * it out would say that it is gone. */

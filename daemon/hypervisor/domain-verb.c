@@ -47,8 +47,10 @@ static Refusal *shut_down(Line *line, virDomainPtr domain, const char *name) {
         /* libvirt's test driver has no choice of ways, and refuses to be given one. */
         unsigned flags = line_facts(line)->test ? 0 : VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN;
 
-        if (virDomainShutdownFlags(domain, flags) == 0)
+        if (virDomainShutdownFlags(domain, flags) == 0) {
+                domain_note_stop(domain);
                 return NULL;
+        }
         return refuse(line, HYPERVISOR_SHUTDOWN, name);
 }
 

@@ -313,15 +313,16 @@ char *domain_ignition_path(const char *uuid) {
         return g_build_filename(DOMAIN_IGNITION_DIRECTORY, file, NULL);
 }
 
-char *domain_metadata_write(const GArray *gpus, const GArray *cards, FirstStart first_start,
-                            bool autostart) {
+char *domain_metadata_write(const DomainFacts *facts) {
+        const char *autostart = facts->autostart ? "autostart" : NULL;
+        const char *stopping = facts->stop_asked ? "stopping" : NULL;
         g_autoptr(Writer) writer = writer_new(false);
         char *metadata = NULL;
         int r;
 
-        writer_open(writer, "machine", "first-start", first_start_to_string(first_start),
-                    autostart ? "autostart" : NULL, "yes", NULL);
-        write_gpus(writer, "gpu", "function", gpus, cards);
+        writer_open(writer, "machine", "first-start", first_start_to_string(facts->first_start),
+                    autostart ?: stopping, "yes", autostart ? stopping : NULL, "yes", NULL);
+        write_gpus(writer, "gpu", "function", facts->gpus, facts->cards);
         writer_close(writer);
         r = writer_finish(writer, &metadata);
         /* All that is in it is ours, or was in XML before: nothing but a lack of memory can fail.

@@ -6,7 +6,8 @@
 #include <stdbool.h>
 
 /* Our element in libvirt's <metadata>: <feos:machine first-start="later|pending|done">,
- * with autostart="yes" where this service is to start it at boot, and in it one <feos:gpu
+ * with autostart="yes" where this service is to start it at boot and, in the running domain alone,
+ * stopping="yes" where its guest was asked to shut down, and in it one <feos:gpu
  * address="0000:01:00.0"> for each GPU that Create was asked for. That has a <feos:function
  * address="0000:01:00.0" vendor="0x10de" device="0x20b0" subsystem-vendor="0x10de"
  * subsystem-device="0x1463" serial="00-1b-21-ff-ff-12-34-56"/> for each function of the card, the
@@ -30,10 +31,9 @@ char *domain_ignition_path(const char *uuid);
 int domain_xml_write(const DomainSpec *spec, const char *type, char **ret);
 
 /* Our metadata element without its namespace, as virDomainSetMetadata() wants it: libvirt adds the
- * namespace itself and refuses an element that has it already. @gpus is of PciAddress, @cards of
- * CardIdentity, of all of them, some or none. New string (g_free()). */
-char *domain_metadata_write(const GArray *gpus, const GArray *cards, FirstStart first_start,
-                            bool autostart);
+ * namespace itself and refuses an element that has it already. Of @facts it takes gpus, cards (of
+ * all GPUs, some or none), first_start, autostart and stop_asked. New string (g_free()). */
+char *domain_metadata_write(const DomainFacts *facts);
 
 /* Where libvirt has the volume of a storage pool: find() returns a new string (g_free()), NULL when
  * it does not tell. */
@@ -43,9 +43,9 @@ typedef struct VolumeFinder {
 } VolumeFinder;
 
 /* Reads a domain's XML, that of the running domain where @facts says that it is active, into
- * @facts: ours, first_start, autostart, gpus, cards, hostdevs, disks, nics, files, hugepages,
- * balloon and console; every other field is left alone. @volumes NULL: nobody tells where volumes
- * are. -EBADMSG when @xml is no libvirt domain; @facts is then unchanged. */
+ * @facts: ours, first_start, autostart, stop_asked, gpus, cards, hostdevs, disks, nics, files,
+ * hugepages, balloon and console; every other field is left alone. @volumes NULL: nobody tells
+ * where volumes are. -EBADMSG when @xml is no libvirt domain; @facts is then unchanged. */
 int domain_xml_parse(const char *xml, const VolumeFinder *volumes, DomainFacts *facts);
 
 /* Reads in the XML of the same domain's definition what its next start will have: adds to @facts

@@ -19,8 +19,8 @@ static FirstStart first_start_get(xmlNode *element) {
         return FIRST_START_DONE;
 }
 
-static bool autostart_get(xmlNode *element) {
-        g_autofree char *text = xml_attribute(element, "autostart");
+static bool yes_get(xmlNode *element, const char *attribute) {
+        g_autofree char *text = xml_attribute(element, attribute);
 
         return g_strcmp0(text, "yes") == 0;
 }
@@ -91,14 +91,15 @@ void metadata_read(xmlXPathContext *context, DomainFacts *facts) {
         g_autoptr(xmlXPathObject) ours = xml_find(context, OUR_ELEMENT);
 
         facts->ours = ours != NULL;
-        facts->autostart = false;
+        facts->autostart = facts->stop_asked = false;
         g_array_set_size(facts->gpus, 0);
         g_array_set_size(facts->cards, 0);
         if (!ours)
                 return;
 
         facts->first_start = first_start_get(ours->nodesetval->nodeTab[0]);
-        facts->autostart = autostart_get(ours->nodesetval->nodeTab[0]);
+        facts->autostart = yes_get(ours->nodesetval->nodeTab[0], "autostart");
+        facts->stop_asked = yes_get(ours->nodesetval->nodeTab[0], "stopping");
         metadata_read_gpus(context, facts->gpus, facts->cards);
 }
 
@@ -106,5 +107,5 @@ void metadata_read_next(xmlXPathContext *context, DomainFacts *facts) {
         g_autoptr(xmlXPathObject) ours = xml_find(context, OUR_ELEMENT);
 
         facts->ours = facts->ours && ours;
-        facts->autostart = ours && autostart_get(ours->nodesetval->nodeTab[0]);
+        facts->autostart = ours && yes_get(ours->nodesetval->nodeTab[0], "autostart");
 }

@@ -4,7 +4,7 @@
 #include "core/hypervisor.h"
 #include "hypervisor/xml-reader.h"
 
-/* Fills @facts: ours, first_start, autostart, gpus and cards. */
+/* Fills @facts: ours, first_start, autostart, stop_asked, gpus and cards. */
 void metadata_read(xmlXPathContext *context, DomainFacts *facts);
 
 /* Corrects that by the definition, which says what is to come: a domain whose definition has no

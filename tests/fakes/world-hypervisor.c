@@ -121,6 +121,7 @@ static void domain_fill(WorldDomain *domain, DomainFacts *facts) {
         facts->vcpus = domain->vcpus;
         facts->memory_mib = facts->memory_now_mib = domain->memory_mib;
         facts->autostart = domain->autostart;
+        facts->stop_asked = domain->active && domain->stop_asked;
         facts->pid = domain->active ? domain->pid : 0;
         facts->pidfd = domain->active ? open("/dev/null", O_RDONLY | O_CLOEXEC) : -1;
         domain->pidfd = facts->pidfd;
@@ -389,6 +390,7 @@ static void start_run(World *world, void *data) {
                         return;
         }
         g_array_set_size(domain->lost, 0);
+        domain->stop_asked = false;
         domain->qemu = domain->active = !world->quit_at_once;
         domain->state = world->start_paused ? DOMAIN_PAUSED : DOMAIN_RUNNING;
         domain->first_start = FIRST_START_DONE;
@@ -436,6 +438,8 @@ static void world_act(void *self, HypervisorVerb verb, const char *uuid, Hypervi
                 world_later(world, world_process_died, domain, NULL, false);
         } else if (!refusal && domain && verb == HYPERVISOR_UNDEFINE)
                 domain->known = false;
+        else if (!refusal && domain && verb == HYPERVISOR_SHUTDOWN)
+                domain->stop_asked = domain->active;
         else if (!refusal && domain && domain->active && verb == HYPERVISOR_PAUSE)
                 domain->state = DOMAIN_PAUSED;
         else if (!refusal && domain && domain->active && verb == HYPERVISOR_RESUME)

@@ -39,6 +39,7 @@ typedef struct WorldDomain {
         GArray *managed;     /* PciAddress: of its host devices those that libvirt is to move */
         Request *definition; /* of one of ours: what it was made with; its name, size, GPUs and host
                               * devices are told as they are above and below */
+        bool stop_asked;     /* since it runs */
         uint32_t vcpus;
         uint64_t memory_mib;
         bool autostart;

@@ -15,6 +15,7 @@ static DomainFacts *facts_take(DomainFacts *facts) {
         for (unsigned i = 0; i < facts->nics->len; i++)
                 g_ptr_array_add(copy->nics, g_strdup(g_ptr_array_index(facts->nics, i)));
         copy->autostart = facts->autostart;
+        copy->stop_asked = facts->stop_asked;
         memcpy(copy->uuid, facts->uuid, sizeof(copy->uuid));
         copy->name = g_strdup(facts->name);
         copy->ours = facts->ours;

@@ -1,6 +1,7 @@
 /* The seam to libvirt while somebody else changes a machine's domain: what is seen of it without
  * being asked for, and that no verb touches a domain that is not ours any more. The other one works
  * on a connection of his own to the domains that all connections of the process share. */
+#include "hypervisor/domain-look.h"
 #include "hypervisor/domain-xml.h"
 #include "libvirt-fixture.h"
 #include "testing.h"
@@ -113,6 +114,26 @@ static void memory_that_was_set_is_seen(void **state) {
         other_close(&other, &f);
 }
 
+static bool is_to_stop(const DomainFacts *facts) {
+        return facts->stop_asked;
+}
+
+/* The test driver's guests end as soon as they are asked, so the note is made by hand. */
+static void note_of_a_stop_lives_as_long_as_the_guest(void **state) {
+        Fixture f = { 0 };
+        Other other = other_open(&f);
+
+        act(&f, HYPERVISOR_START, UUID);
+        assert_done(&f);
+        domain_note_stop(other.domain);
+        await_seen(&f, is_to_stop);
+        act(&f, HYPERVISOR_DESTROY, UUID);
+        assert_false(domain(&f, UUID)->stop_asked);
+        act(&f, HYPERVISOR_START, UUID);
+        assert_false(domain(&f, UUID)->stop_asked);
+        other_close(&other, &f);
+}
+
 static void on_xml(void *userdata, const char *xml, const Refusal *refusal) {
         on_done(userdata, refusal);
 }
@@ -210,6 +231,7 @@ int main(void) {
                 cmocka_unit_test(new_name_is_seen),
                 cmocka_unit_test(new_number_of_cpus_is_seen_by_the_next_listing),
                 cmocka_unit_test(memory_that_was_set_is_seen),
+                cmocka_unit_test(note_of_a_stop_lives_as_long_as_the_guest),
                 cmocka_unit_test(no_verb_touches_a_domain_that_is_not_ours_any_more),
                 cmocka_unit_test(edited_definition_is_seen_while_it_runs),
                 cmocka_unit_test(nor_one_whose_definition_is_not_ours_any_more),

@@ -220,19 +220,28 @@ static void test_type_override(void **state) {
 
 static void test_metadata(void **state) {
         Fixture *f = *state;
-        g_autofree char *metadata = NULL, *autostart = NULL;
+        g_autofree char *metadata = NULL, *autostart = NULL, *both = NULL;
+        DomainFacts facts = { .gpus = f->request.gpus,
+                              .cards = f->spec.cards,
+                              .first_start = FIRST_START_DONE };
 
         add_card(f, "0000:01:00.0", NULL);
-        metadata = domain_metadata_write(f->request.gpus, f->spec.cards, FIRST_START_DONE, false);
+        metadata = domain_metadata_write(&facts);
         assert_string_equal(metadata,
                             "<machine first-start=\"done\"><gpu address=\"0000:01:00.0\">"
                             "<function address=\"0000:01:00.0\" vendor=\"0x10de\" device=\"0x00a0\""
                             " subsystem-vendor=\"0x1af4\" subsystem-device=\"0xffff\""
                             " serial=\"00-1b-21-ff-ff-00-00-01\"/></gpu></machine>");
         g_array_set_size(f->spec.cards, 0);
-        autostart = domain_metadata_write(f->request.gpus, f->spec.cards, FIRST_START_LATER, true);
+        facts.first_start = FIRST_START_LATER;
+        facts.autostart = true;
+        autostart = domain_metadata_write(&facts);
         assert_string_equal(autostart, "<machine first-start=\"later\" autostart=\"yes\">"
                                        "<gpu address=\"0000:01:00.0\"/></machine>");
+        facts.stop_asked = true;
+        both = domain_metadata_write(&facts);
+        assert_true(g_str_has_prefix(both, "<machine first-start=\"later\" autostart=\"yes\" "
+                                           "stopping=\"yes\">"));
 }
 
 /* All elements in document order, to see that a text has become no markup. */

@@ -214,6 +214,28 @@ static void nor_does_a_shutdown_that_fails_take_back_a_power_off_under_way(void 
         world_free(world);
 }
 
+static void a_guest_that_was_asked_to_shut_down_is_still_to_after_a_restart(void **state) {
+        World *world = booted_scene();
+        Caller caller = { 0 };
+
+        run_box(world);
+        manager_shutdown_machine(world->manager, "box", caller_done, &caller);
+        world_run(world);
+        assert_done(&caller);
+        world_kill_daemon(world);
+        world_boot(world);
+        world_run(world);
+        assert_state(world, MACHINE_STOPPING);
+        manager_power_off_machine(world->manager, "box", caller_done, &caller);
+        world_run(world);
+        assert_done(&caller);
+        manager_start_machine(world->manager, "box", caller_done, &caller);
+        world_run(world);
+        assert_done(&caller);
+        assert_state(world, MACHINE_RUNNING);
+        world_free(world);
+}
+
 static void a_power_off_that_fails_alone_is_taken_back(void **state) {
         World *world = booted_scene();
         Caller caller = { 0 };
@@ -238,6 +260,7 @@ int main(void) {
                 cmocka_unit_test(a_pause_that_fails_takes_back_no_power_off),
                 cmocka_unit_test(a_power_off_that_fails_takes_back_no_shutdown),
                 cmocka_unit_test(nor_does_a_shutdown_that_fails_take_back_a_power_off_under_way),
+                cmocka_unit_test(a_guest_that_was_asked_to_shut_down_is_still_to_after_a_restart),
                 cmocka_unit_test(a_power_off_that_fails_alone_is_taken_back),
         };
 
