@@ -1,6 +1,8 @@
 /* Whether the host has the memory that a machine wants. Where the machine has GPUs all of it is
  * taken at the start and kept, for the devices write to it whenever they like (Linux, VFIO pins
  * what is mapped); what is not free then is made free by the kernel, which kills processes at last.
+ * What cannot be is refused: more than the host has, more than all machines may have, huge pages
+ * that are not reserved. What is only an estimate is a warning.
  *
  * RLIMIT_MEMLOCK is no matter here: libvirt raises it for a machine with VFIO devices to what that
  * needs (src/qemu/qemu_domain.c, qemuDomainGetMemLockLimitBytes()). */
@@ -18,7 +20,7 @@ void check_hugepages(const CheckFacts *facts, const Request *request, GPtrArray 
         uint64_t needed = request->memory_mib / page_mib;
         g_autofree char *remedy = NULL;
 
-        if (request->hugepages == HUGEPAGES_NONE)
+        if (request->hugepages == HUGEPAGES_NONE || request->hugepages == HUGEPAGES_OTHER)
                 return;
         if (request->memory_mib % page_mib != 0) {
                 findings_error(findings, REFUSAL_INVALID_OPTION, "hugepages",
@@ -40,6 +42,22 @@ void check_hugepages(const CheckFacts *facts, const Request *request, GPtrArray 
                        needed, large ? "1G" : "2M", total, free_pages);
 }
 
+/* What is available is an estimate: the kernel may give back more than it says (ZFS's cache counts
+ * as used), or have to give it to somebody else before. */
+static void check_free(const CheckFacts *facts, const MachineMemory *memory, uint64_t wanted,
+                       GPtrArray *findings) {
+        if (facts->host.memory_available_mib == 0 || wanted <= facts->host.memory_available_mib)
+                return;
+        findings_warning(findings, REFUSAL_INVALID_OPTION, "memory-mib",
+                         "See that there is as much: free -m and systemd-cgtop show what takes it. "
+                         "A file system's cache (ZFS's ARC) may count as taken, and is given back.",
+                         "The machine takes %" G_GUINT64_FORMAT
+                         " MiB of memory with QEMU's own%s, and the host has %" G_GUINT64_FORMAT
+                         " MiB available",
+                         wanted, memory->pinned ? ", all of it at once for its GPUs" : "",
+                         facts->host.memory_available_mib);
+}
+
 /* Memory that is not pinned can be swapped, and may never be touched. */
 static void tell(const MachineMemory *memory, GPtrArray *findings, const char *remedy,
                  const char *message) {
@@ -49,23 +67,6 @@ static void tell(const MachineMemory *memory, GPtrArray *findings, const char *r
         else
                 findings_warning(findings, REFUSAL_INVALID_OPTION, "memory-mib", remedy, "%s",
                                  message);
-}
-
-static void check_free(const CheckFacts *facts, const MachineMemory *memory, uint64_t wanted,
-                       GPtrArray *findings) {
-        g_autofree char *message = NULL;
-
-        if (facts->host.memory_available_mib == 0 || wanted <= facts->host.memory_available_mib)
-                return;
-        message = g_strdup_printf(
-                "The machine takes %" G_GUINT64_FORMAT
-                " MiB of memory with QEMU's own%s, and the host has %" G_GUINT64_FORMAT
-                " MiB available",
-                wanted, memory->pinned ? ", all of it at once for its GPUs" : "",
-                facts->host.memory_available_mib);
-        tell(memory, findings,
-             "Ask for less, or end something: free -m and systemd-cgtop show what takes it.",
-             message);
 }
 
 /* All machines live in one control group of systemd's; where the administrator has limited it, the

@@ -29,6 +29,23 @@ Refusal *unread_refusal(PciAddress address) {
                            shown);
 }
 
+static void take_first_gpu(const PciFunction *function, bool *found, PciAddress *ret) {
+        if (!pci_function_is_gpu(function) ||
+            (*found && pci_address_compare(*ret, function->address) < 0))
+                return;
+        *found = true;
+        *ret = function->address;
+}
+
+bool device_facts_find_gpu(const DeviceFacts *facts, PciAddress *ret) {
+        bool found = false;
+
+        take_first_gpu(&facts->function, &found, ret);
+        for (guint i = 0; i < facts->companions->len; i++)
+                take_first_gpu(&g_array_index(facts->companions, PciFunction, i), &found, ret);
+        return found;
+}
+
 bool check_identity(const CheckCard *card, GPtrArray *findings) {
         const PciFunction *function;
         char shown[PCI_ADDRESS_BUFFER];
@@ -167,8 +184,9 @@ static void check_condition(const DeviceFacts *device, const char *shown, GPtrAr
                                  "GPU %s sleeps without power (D3cold).", shown);
 }
 
-void check_card(const CheckFacts *facts, const CheckCard *card, bool allow_boot_display,
-                GPtrArray *findings) {
+/* Whether the card can be moved to vfio-pci and given away. */
+static void check_card(const CheckFacts *facts, const CheckCard *card, bool allow_boot_display,
+                       GPtrArray *findings) {
         char shown[PCI_ADDRESS_BUFFER];
 
         pci_address_print(card->address, shown);
@@ -212,37 +230,6 @@ static void check_cpus(const CheckFacts *facts, const Request *request, GPtrArra
                                request->max_vcpus);
 }
 
-static void check_image(const ImageAnswer *image, GPtrArray *findings) {
-        if (image->verdict != IMAGE_OK)
-                findings_error(
-                        findings,
-                        image->verdict == IMAGE_NOT_FOUND ? REFUSAL_IMAGE_NOT_FOUND
-                                                          : REFUSAL_IMAGE_NOT_ALLOWED,
-                        image->path,
-                        image->remedy
-                                ?: "Put the file into one of the service's ImageDirectories and "
-                                   "name it there.",
-                        "Image %s %s.", image->path, image->why);
-}
-
-static void check_images(const CheckFacts *facts, GPtrArray *findings) {
-        for (guint i = 0; i < facts->survey->images->len; i++)
-                check_image(g_ptr_array_index(facts->survey->images, i), findings);
-}
-
-/* Two writers destroy a file; QEMU's own lock would say so only after the cards have been moved. */
-static void check_file_use(const CheckFacts *facts, const char *path, GPtrArray *findings) {
-        for (guint i = 0; facts->files && path && i < facts->files->len; i++) {
-                const FileUse *use = g_ptr_array_index(facts->files, i);
-
-                if (g_str_equal(use->path, path))
-                        findings_error(findings, REFUSAL_INVALID_OPTION, path,
-                                       "Detach it there or shut that machine down first, or make a "
-                                       "copy.",
-                                       "File %s is in use by machine %s.", path, use->domain);
-        }
-}
-
 static void check_nic(const CheckFacts *facts, const DeviceRequest *nic, NetdevKind netdev,
                       GPtrArray *findings) {
         switch (nic->type) {
@@ -269,32 +256,7 @@ static void check_nic(const CheckFacts *facts, const DeviceRequest *nic, NetdevK
         }
 }
 
-void check_device(const CheckFacts *facts, const DeviceRequest *device, const ImageAnswer *image,
-                  NetdevKind netdev, GPtrArray *findings) {
-        if (device->kind == DEVICE_NIC) {
-                check_nic(facts, device, netdev, findings);
-                return;
-        }
-        check_image(image, findings);
-        if (!device->read_only)
-                check_file_use(facts, image->resolved, findings);
-}
-
-/* The answers about the request's disks are the last of all. */
-static void check_devices(const CheckFacts *facts, const Request *request, GPtrArray *findings) {
-        const GPtrArray *images = facts->survey ? facts->survey->images : NULL;
-
-        if (facts->survey && facts->survey->error == 0 && request->image)
-                check_file_use(facts, ((const ImageAnswer *)g_ptr_array_index(images, 0))->resolved,
-                               findings);
-        for (guint i = 0; images && facts->survey->error == 0 && i < request->disks->len; i++) {
-                const DeviceRequest *disk = g_ptr_array_index(request->disks, i);
-                const ImageAnswer *image =
-                        g_ptr_array_index(images, images->len - request->disks->len + i);
-
-                if (!disk->read_only)
-                        check_file_use(facts, image->resolved, findings);
-        }
+static void check_nics(const CheckFacts *facts, const Request *request, GPtrArray *findings) {
         for (guint i = 0; i < request->nics->len; i++)
                 check_nic(facts, g_ptr_array_index(request->nics, i),
                           g_array_index(facts->nics, NetdevKind, i), findings);
@@ -319,7 +281,6 @@ void check_survey(const CheckFacts *facts, GPtrArray *findings) {
                         "The service's journal says more: journalctl -u feos-vmd",
                         "The host could not be asked which processes hold the GPUs, or about "
                         "the images.");
-        check_images(facts, findings);
         check_holders(facts->survey->holders, findings);
 }
 
@@ -338,6 +299,44 @@ static void soften_claims(const CheckFacts *facts, GPtrArray *findings) {
         }
 }
 
+static void check_cards(const CheckFacts *facts, const Request *request, GPtrArray *findings) {
+        for (guint i = 0; i < facts->cards->len; i++) {
+                const CheckCard *card = &g_array_index(facts->cards, CheckCard, i);
+
+                if (check_made_with(facts, card, request, findings))
+                        check_card(facts, card, request->allow_boot_display, findings);
+        }
+}
+
+static void check_name(const CheckFacts *facts, const Request *request, GPtrArray *findings) {
+        if (facts->name_taken)
+                findings_error(findings, REFUSAL_MACHINE_EXISTS, request->name,
+                               "Choose another name, or delete that machine first.",
+                               "There is a machine or libvirt domain %s already.", request->name);
+        if (facts->uuid_taken)
+                findings_error(findings, REFUSAL_MACHINE_EXISTS, request->uuid,
+                               "Choose another UUID, or leave it out.",
+                               "There is a machine or libvirt domain with UUID %s already.",
+                               request->uuid);
+}
+
+static void check_platform(const CheckFacts *facts, const Request *request, GPtrArray *findings) {
+        if (!facts->hypervisor.connected)
+                return;
+        if (request->firmware == FIRMWARE_UEFI && !facts->hypervisor.uefi)
+                findings_error(findings, REFUSAL_INVALID_OPTION, "firmware",
+                               "Install UEFI firmware (package ovmf), or use \"bios\".",
+                               "The host has no UEFI firmware for machines.");
+        if (!facts->hypervisor.kvm && !(facts->definition && facts->definition->kvm))
+                findings_warning(
+                        findings, REFUSAL_NO_KVM, request->name,
+                        "Switch virtualisation (VT-x or AMD-V) on in the firmware and load "
+                        "kvm_intel or kvm_amd.",
+                        "The host has no KVM: machine %s runs in plain emulation, which is "
+                        "slow.",
+                        request->name);
+}
+
 void check_request(const CheckFacts *facts, const Request *request, GPtrArray *findings) {
         check_cpus(facts, request, findings);
         check_memory(facts,
@@ -348,35 +347,37 @@ void check_request(const CheckFacts *facts, const Request *request, GPtrArray *f
                              .pinned = facts->cards->len > 0,
                      },
                      findings);
-        for (guint i = 0; i < facts->cards->len; i++)
-                check_card(facts, &g_array_index(facts->cards, CheckCard, i),
-                           request->allow_boot_display, findings);
+        check_cards(facts, request, findings);
+        if (facts->definition)
+                check_definition(facts, request, findings);
         check_hypervisor(facts, request->name, findings);
-        if (facts->name_taken)
-                findings_error(findings, REFUSAL_MACHINE_EXISTS, request->name,
-                               "Choose another name, or delete that machine first.",
-                               "There is a machine or libvirt domain %s already.", request->name);
-        if (facts->uuid_taken)
-                findings_error(findings, REFUSAL_MACHINE_EXISTS, request->uuid,
-                               "Choose another UUID, or leave it out.",
-                               "There is a machine or libvirt domain with UUID %s already.",
-                               request->uuid);
+        check_name(facts, request, findings);
         check_survey(facts, findings);
         if (!request->start)
                 soften_claims(facts, findings);
         check_hugepages(facts, request, findings);
-        check_devices(facts, request, findings);
-        if (facts->hypervisor.connected && request->firmware == FIRMWARE_UEFI &&
-            !facts->hypervisor.uefi)
-                findings_error(findings, REFUSAL_INVALID_OPTION, "firmware",
-                               "Install UEFI firmware (package ovmf), or use \"bios\".",
-                               "The host has no UEFI firmware for machines.");
-        if (facts->hypervisor.connected && !facts->hypervisor.kvm)
-                findings_warning(
-                        findings, REFUSAL_NO_KVM, request->name,
-                        "Switch virtualisation (VT-x or AMD-V) on in the firmware and load "
-                        "kvm_intel or kvm_amd.",
-                        "The host has no KVM: machine %s runs in plain emulation, which is "
-                        "slow.",
-                        request->name);
+        check_files(facts, request, findings);
+        check_nics(facts, request, findings);
+        check_platform(facts, request, findings);
+}
+
+void check_attach(const CheckFacts *facts, const Request *request, GPtrArray *findings) {
+        const DeviceRequest *device =
+                g_ptr_array_index(request->disks->len > 0 ? request->disks : request->nics, 0);
+
+        check_hypervisor(facts, request->name, findings);
+        if (facts->id_taken)
+                findings_error(findings, REFUSAL_INVALID_OPTION, device->id,
+                               "Choose another id, or leave it out.",
+                               "Machine %s has a %s %s already.", request->name,
+                               device_kind_to_string(device->kind), device->id);
+        check_survey(facts, findings);
+        check_files(facts, request, findings);
+        check_nics(facts, request, findings);
+}
+
+void check_bind(const CheckFacts *facts, GPtrArray *findings) {
+        for (guint i = 0; i < facts->cards->len; i++)
+                check_card(facts, &g_array_index(facts->cards, CheckCard, i), false, findings);
+        check_survey(facts, findings);
 }

@@ -184,7 +184,7 @@ DeviceRequest *device_request_copy(const DeviceRequest *device) {
         *copy = *device;
         copy->id = g_strdup(device->id);
         copy->path = g_strdup(device->path);
-        copy->resolved = g_strdup(device->resolved);
+        copy->name = g_strdup(device->name);
         copy->source = g_strdup(device->source);
         copy->mac = g_strdup(device->mac);
         return copy;
@@ -195,7 +195,7 @@ void device_request_free(DeviceRequest *device) {
                 return;
         g_free(device->id);
         g_free(device->path);
-        g_free(device->resolved);
+        g_free(device->name);
         g_free(device->source);
         g_free(device->mac);
         g_free(device);

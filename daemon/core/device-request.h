@@ -33,7 +33,7 @@ typedef struct DeviceRequest {
         ImageFormat format;
         bool format_given;
         bool read_only;
-        char *resolved;      /* absolute, free of symlinks; NULL until the host has answered */
+        char *name; /* as a definition has it, see ImageAnswer; NULL until the host has answered */
         bool volume_unknown; /* in a definition: a storage pool's volume, and libvirt does not tell
                               * where it is; path is then "POOL/VOLUME" */
         bool block; /* that is a block device, and no file; in a definition: is to be one */

@@ -7,7 +7,9 @@
 struct Attach {
         Manager *manager; /* weak */
         char *name;
-        DeviceRequest *device;
+        char uuid[37];
+        DeviceRequest *device; /* NULL while it is judged */
+        GPtrArray *claims;     /* FileClaim: its file, once libvirt was asked; NULL before */
         ManagerAttached done;
         void *userdata;
 };
@@ -15,6 +17,7 @@ struct Attach {
 void attach_free(Attach *attach) {
         g_free(attach->name);
         device_request_free(attach->device);
+        g_clear_pointer(&attach->claims, g_ptr_array_unref);
         g_free(attach);
 }
 
@@ -34,97 +37,96 @@ static void attach_done(void *userdata, const Refusal *refusal) {
         attach_end(userdata, refusal);
 }
 
-static const GPtrArray *domain_ids(const DomainFacts *facts, DeviceKind kind) {
+const GPtrArray *domain_device_ids(const DomainFacts *facts, DeviceKind kind) {
         return kind == DEVICE_DISK ? facts->disks : facts->nics;
 }
 
-static bool has_id(const GPtrArray *ids, const char *id) {
+bool domain_ids_have(const GPtrArray *ids, const char *id) {
         for (guint i = 0; i < ids->len; i++)
                 if (g_str_equal(g_ptr_array_index(ids, i), id))
                         return true;
         return false;
 }
 
-/* The images that were asked about come first; a NIC asked about none. */
-static void attach_check(Attach *attach, const Domain *domain, const SurveyAnswer *answer,
-                         GPtrArray *findings) {
-        Manager *manager = attach->manager;
-        DeviceRequest *device = attach->device;
-        g_autoptr(GPtrArray) files = manager_files_in_use(manager, domain->facts->uuid);
-        CheckFacts facts = { .domains_known = manager->domains_known, .files = files };
-        bool disk = device->kind == DEVICE_DISK;
+/* A disk that goes to a machine which does not run is only defined for now. */
+void manager_add_attaching(Manager *manager, GArray *uses) {
+        for (guint i = 0; i < manager->attaches->len; i++) {
+                const Attach *attach = g_ptr_array_index(manager->attaches, i);
 
-        manager->hypervisor.ops->facts(manager->hypervisor.self, &facts.hypervisor);
-        check_hypervisor(&facts, attach->name, findings);
-        if (device->id && has_id(domain_ids(domain->facts, device->kind), device->id))
-                findings_error(findings, REFUSAL_INVALID_OPTION, device->id,
-                               "Choose another id, or leave it out.",
-                               "Machine %s has a %s %s already.", attach->name,
-                               device_kind_to_string(device->kind), device->id);
-        if (disk && answer->error < 0)
-                findings_error(findings, REFUSAL_IMAGE_NOT_FOUND, device->path,
-                               "See whether the image directories' file systems answer.",
-                               "The host could not be asked about file %s.", device->path);
-        else
-                check_device(&facts, device, disk ? g_ptr_array_index(answer->images, 0) : NULL,
-                             disk ? NETDEV_NONE : manager_netdev(manager, device), findings);
+                if (attach->claims)
+                        claims_add_uses(attach->claims, attach->name,
+                                        manager_domain_may_live(manager, attach->uuid), uses);
+        }
+}
+
+/* Takes from the intake what libvirt is to be asked for. */
+static void attach_take(Attach *attach, Intake *intake, const Domain *domain) {
+        Request *request = intake->request;
+        GPtrArray *wished = request->disks->len > 0 ? request->disks : request->nics;
+
+        attach->claims = claims_new(request, intake->survey);
+        attach->device = g_ptr_array_steal_index(wished, 0);
+        device_request_name(attach->device, domain_device_ids(domain->facts, attach->device->kind));
+        if (attach->device->kind == DEVICE_DISK) {
+                const ImageAnswer *image = g_ptr_array_index(intake->survey->images, 0);
+
+                attach->device->name = g_strdup(image->name);
+                attach->device->block = image->block;
+        }
 }
 
 static void attach_refused(void *userdata, const Refusal *refusal) {
         attach_end(userdata, refusal);
 }
 
-static void attach_go(Attach *attach, const SurveyAnswer *answer) {
+static void attach_judged(Intake *intake, GPtrArray *findings) {
+        Attach *attach = intake->userdata;
         Manager *manager = attach->manager;
-        g_autoptr(GPtrArray) findings = findings_new();
-        Machine *machine =
-                machine_to_ask(manager, attach->name, MACHINE_ASK_CHANGE, attach_refused, attach);
-        const Domain *domain;
+        const Refusal *error = findings_first_error(findings);
+        const Machine *machine = intake_machine(intake);
 
-        if (!machine)
-                return;
-        domain = manager_find_domain(manager, machine->uuid);
-        attach_check(attach, domain, answer, findings);
-        if (findings_first_error(findings)) {
-                attach_end(attach, findings_first_error(findings));
+        if (error) {
+                attach_end(attach, error);
                 return;
         }
-        device_request_name(attach->device, domain_ids(domain->facts, attach->device->kind));
-        if (answer) {
-                const ImageAnswer *image = g_ptr_array_index(answer->images, 0);
+        if (!machine) {
+                g_autoptr(Refusal) refusal = no_such_machine(attach->name);
 
-                attach->device->resolved = g_strdup(image->resolved);
-                attach->device->block = image->block;
+                attach_end(attach, refusal);
+                return;
         }
-        manager->hypervisor.ops->attach(manager->hypervisor.self, machine->uuid, attach->device,
+        if (!machine_to_ask(manager, attach->name, MACHINE_ASK_CHANGE, attach_refused, attach))
+                return;
+        attach_take(attach, intake, manager_find_domain(manager, attach->uuid));
+        manager->hypervisor.ops->attach(manager->hypervisor.self, attach->uuid, attach->device,
                                         attach_done, attach);
 }
 
-static void attach_surveyed(void *userdata, SurveyAnswer *answer) {
-        g_autoptr(SurveyAnswer) owned = answer;
-        TURN(((Attach *)userdata)->manager);
+static Intake *attach_intake(Attach *attach, const Machine *machine, DeviceRequest *device) {
+        Request *request = request_new_empty(machine->name);
+        Intake *intake = intake_new(attach->manager, INTAKE_ATTACH, request, NULL, attach_judged);
 
-        attach_go(userdata, owned);
+        g_ptr_array_add(device->kind == DEVICE_DISK ? request->disks : request->nics, device);
+        intake_set_machine(intake, machine);
+        intake->userdata = attach;
+        return intake;
 }
 
 void manager_attach_device(Manager *manager, const char *name, DeviceRequest *device,
                            ManagerAttached done, void *userdata) {
         TURN(manager);
+        g_autoptr(DeviceRequest) owned = device;
         Attach *attach = g_new0(Attach, 1);
+        const Machine *machine;
 
-        *attach = (Attach){ manager, g_strdup(name), device, done, userdata };
+        *attach = (Attach){ .manager = manager, .done = done, .userdata = userdata };
+        attach->name = g_strdup(name);
         g_ptr_array_add(manager->attaches, attach);
-        if (device->kind == DEVICE_DISK) {
-                g_autoptr(GPtrArray) images = g_ptr_array_new();
-                g_autoptr(GArray) qcow2 = g_array_new(FALSE, TRUE, sizeof(bool));
-                SurveyQuestion question = { .images = images, .qcow2 = qcow2 };
-                bool is_qcow2 = device->format == IMAGE_QCOW2;
-
-                g_ptr_array_add(images, device->path);
-                g_array_append_val(qcow2, is_qcow2);
-                manager->host.ops->survey(manager->host.self, &question, attach_surveyed, attach);
-        } else
-                attach_go(attach, NULL);
+        machine = machine_to_ask(manager, name, MACHINE_ASK_CHANGE, attach_refused, attach);
+        if (!machine)
+                return;
+        g_strlcpy(attach->uuid, machine->uuid, sizeof(attach->uuid));
+        intake_begin(attach_intake(attach, machine, g_steal_pointer(&owned)));
 }
 
 void manager_detach_device(Manager *manager, const char *name, DeviceKind kind, const char *id,
@@ -135,7 +137,7 @@ void manager_detach_device(Manager *manager, const char *name, DeviceKind kind, 
         if (!machine)
                 return;
         domain = manager_find_domain(manager, machine->uuid);
-        if (!has_id(domain_ids(domain->facts, kind), id)) {
+        if (!domain_ids_have(domain_device_ids(domain->facts, kind), id)) {
                 g_autofree char *shown = refusal_show(id);
                 g_autoptr(Refusal) refusal = refusal_new(
                         REFUSAL_INVALID_OPTION, shown, "GetXML shows what it has.",

@@ -92,6 +92,7 @@ typedef struct DomainFacts {
          * of files are as they stand there. NULL unless ours. */
         Request *definition;
         GArray *defined_hostdevs; /* DefinedHostdev; ours only */
+        bool needs_kvm;           /* its definition is of type kvm; ours only */
         char *console; /* the serial console's terminal, /dev/pts/N; NULL = none, not running */
         pid_t pid;     /* QEMU, 0 = none */
         int pidfd; /* of @pid, checked to be this domain's QEMU; -1 = none. Owned by the facts */
@@ -101,12 +102,12 @@ DomainFacts *domain_facts_new(void);
 void domain_facts_free(DomainFacts *facts);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(DomainFacts, domain_facts_free)
 
-/* A machine to define: the request with its paths resolved, its UUID chosen, and the cards
+/* A machine to define: the request with the names of its files, its UUID chosen, and the cards
  * looked at. */
 typedef struct DomainSpec {
         const Request *request;
         const char *uuid;
-        const char *image;   /* resolved; NULL = none */
+        const char *image;   /* see ImageAnswer's name; NULL = none; likewise kernel and initrd */
         bool image_is_block; /* it is a block device, and no file */
         const char *kernel;
         const char *initrd;
@@ -184,7 +185,7 @@ typedef struct HypervisorOps {
         /* Gives the domain one more disk or NIC, or takes the one with @id away: for good, and at
          * once where it runs. A detach is done when the guest has let go, and refused when it has
          * not within 10 s. @done as above, the look at the domain before it; @device is copied, has
-         * its id, and a disk its resolved path. */
+         * its id, and a disk its name. */
         void (*attach)(void *self, const char *uuid, const DeviceRequest *device,
                        HypervisorDone done, void *userdata);
         void (*detach)(void *self, const char *uuid, DeviceKind kind, const char *id,

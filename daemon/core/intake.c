@@ -1,15 +1,20 @@
 /* Gathers what a check needs. First the host's slow side is asked (image files, other processes),
  * which takes a while; then everything else is looked at and judged in one turn of the loop, so
- * that nothing can change between the judgement and the reservation that follows it. */
+ * that nothing can change between the judgement and the reservation that follows it. Where what was
+ * asked about has changed meanwhile, it is asked again. */
 #include "core/manager-private.h"
 
 #include <errno.h>
+#include <string.h>
+
+/* How often the host is asked for one intake. */
+#define TRIES_MAX 3
 
 void intake_free(Intake *intake) {
         request_free(intake->request);
         g_free(intake->machine);
-        g_array_unref(intake->gpus);
         g_array_unref(intake->asked);
+        g_ptr_array_unref(intake->files);
         g_ptr_array_unref(intake->findings);
         survey_answer_free(intake->survey);
         g_free(intake);
@@ -114,37 +119,14 @@ static bool manager_has_domain(Manager *manager, const char *name, const char *u
         return false;
 }
 
-GPtrArray *manager_files_in_use(Manager *manager, const char *also_uuid) {
-        GPtrArray *files = g_ptr_array_new_with_free_func(g_free);
-        GHashTableIter iter;
-        Domain *domain;
-
-        g_hash_table_iter_init(&iter, manager->domains);
-        while (g_hash_table_iter_next(&iter, NULL, (void **)&domain))
-                for (guint i = 0; i < domain->facts->files->len; i++) {
-                        const DomainFile *file = g_ptr_array_index(domain->facts->files, i);
-                        FileUse *use;
-
-                        if (!file->path || !file->writes ||
-                            (!domain->facts->active &&
-                             g_strcmp0(domain->facts->uuid, also_uuid) != 0))
-                                continue;
-                        use = g_new(FileUse, 1);
-                        use->path = file->path;
-                        use->domain = domain->facts->name;
-                        g_ptr_array_add(files, use);
-                }
-        return files;
-}
-
-NetdevKind manager_netdev(Manager *manager, const DeviceRequest *nic) {
+static NetdevKind manager_netdev(Manager *manager, const DeviceRequest *nic) {
         return nic->type == NIC_NETWORK
                        ? NETDEV_NONE
                        : manager->host.ops->netdev(manager->host.self, nic->source);
 }
 
-static void intake_look_at_nics(Intake *intake, GArray *nics) {
-        for (guint i = 0; intake->request && i < intake->request->nics->len; i++) {
+static void intake_look_at_nics(const Intake *intake, GArray *nics) {
+        for (guint i = 0; i < intake->request->nics->len; i++) {
                 NetdevKind kind = manager_netdev(intake->manager,
                                                  g_ptr_array_index(intake->request->nics, i));
 
@@ -152,49 +134,40 @@ static void intake_look_at_nics(Intake *intake, GArray *nics) {
         }
 }
 
-/* The domain of the machine that is to start, NULL = it was never seen, or nothing is to start. */
+/* The domain of the machine that is to start or to get something; NULL = it has none. */
 static const Domain *intake_domain(const Intake *intake) {
-        const Machine *machine =
-                intake->machine ? manager_find_machine_named(intake->manager, intake->machine)
-                                : NULL;
-
-        return machine ? manager_find_domain(intake->manager, machine->uuid) : NULL;
-}
-
-/* Whether the card is, as far as anybody can tell, the one that the machine was made with. A
- * definition by an earlier version says nothing of its cards, and is not taught at its next Start
- * either: what is in the slot by then may be another card already, and to note that one down would
- * be to vouch for it. */
-static bool intake_knows_card(Intake *intake, const Domain *domain, const CheckCard *card) {
-        const CardIdentity *made_with =
-                domain ? cards_find(domain->facts->cards, card->address) : NULL;
-        CardIdentity now;
-
-        if (!made_with || !card->facts)
-                return true;
-        now = card_identity_of(card->facts, intake->survey ? intake->survey->serials : NULL);
-        return card_identity_check(domain->facts->name, made_with, &now, intake->findings);
+        return manager_find_domain(intake->manager, intake->uuid);
 }
 
 /* A function that is not there any more would have libvirt refuse, in words of its own and after
  * the cards have been moved. */
-static void intake_look_at_definition(Intake *intake, const DomainFacts *domain) {
+static void intake_look_at_hostdevs(const Intake *intake, const DomainFacts *domain,
+                                    GArray *hostdevs, GPtrArray *keep_facts) {
         const Host *host = &intake->manager->host;
 
-        for (guint i = 0; i < domain->hostdevs->len; i++) {
-                PciAddress address = g_array_index(domain->hostdevs, PciAddress, i);
-                g_autoptr(DeviceFacts) facts = NULL;
+        for (guint i = 0; i < domain->defined_hostdevs->len; i++) {
+                const DefinedHostdev *defined =
+                        &g_array_index(domain->defined_hostdevs, DefinedHostdev, i);
+                CheckHostdev hostdev = { .address = defined->address, .managed = defined->managed };
+                DeviceFacts *facts = NULL;
+                int r = host->ops->look(host->self, defined->address, &facts);
 
-                if (host->ops->look(host->self, address, &facts) == -ENODEV)
-                        card_identity_miss(domain->name, address, intake->findings);
+                if (r >= 0)
+                        g_ptr_array_add(keep_facts, facts);
+                hostdev.facts = facts;
+                hostdev.missing = r == -ENODEV;
+                g_array_append_val(hostdevs, hostdev);
         }
 }
 
 /* Holders matter where a host driver would have to let go, and where a QEMU that no libvirt knows
  * has the card already. */
 static void intake_ask_cards(Intake *intake) {
-        for (guint i = 0; i < intake->gpus->len; i++) {
-                PciAddress address = g_array_index(intake->gpus, PciAddress, i);
+        const GArray *gpus = intake->request->gpus;
+
+        g_array_set_size(intake->asked, 0);
+        for (guint i = 0; i < gpus->len; i++) {
+                PciAddress address = g_array_index(gpus, PciAddress, i);
                 const Gpu *gpu = manager_find_gpu(intake->manager, address);
 
                 if (gpu && gpu->view.state != GPU_ATTACHED &&
@@ -223,26 +196,59 @@ static uint64_t manager_machines_mib(Manager *manager) {
         return sum;
 }
 
-/* What a machine that is to start wants; nothing where it has gone meanwhile. */
-static void intake_check_memory(Intake *intake, const Domain *domain, const CheckFacts *facts) {
-        if (domain)
-                check_memory(facts,
-                             &(MachineMemory){
-                                     .mib = domain->facts->memory_mib,
-                                     .huge = domain->facts->hugepages,
-                                     .now = true,
-                                     .pinned = intake->gpus->len > 0,
-                             },
-                             intake->findings);
+static void intake_look_at_cards(const Intake *intake, GArray *cards, GPtrArray *keep_facts) {
+        const GArray *gpus = intake->request->gpus;
+
+        /* All looks come first: what one loses another card's facts must not say. */
+        for (guint i = 0; i < gpus->len; i++)
+                manager_look_at_gpu(intake->manager, g_array_index(gpus, PciAddress, i));
+        for (guint i = 0; i < gpus->len; i++) {
+                CheckCard card;
+
+                intake_look_at_card(intake->manager, g_array_index(gpus, PciAddress, i), &card,
+                                    keep_facts);
+                card.unasked = !intake_has_asked(intake, card.address);
+                g_array_append_val(cards, card);
+        }
+}
+
+static bool domain_has_id(const Domain *domain, const DeviceRequest *device) {
+        const GPtrArray *ids = domain_device_ids(domain->facts, device->kind);
+
+        return device->id && domain_ids_have(ids, device->id);
+}
+
+static void intake_judge_create(const Intake *intake, CheckFacts *facts) {
+        const Request *request = intake->request;
+
+        facts->name_taken = manager_has_domain(intake->manager, request->name, NULL);
+        facts->uuid_taken =
+                request->uuid && manager_has_domain(intake->manager, NULL, request->uuid);
+        check_request(facts, request, intake->findings);
+}
+
+static void intake_judge_start(const Intake *intake, CheckFacts *facts, GPtrArray *keep_facts) {
+        const DomainFacts *domain = intake_domain(intake)->facts;
+        g_autoptr(GArray) hostdevs = g_array_new(FALSE, TRUE, sizeof(CheckHostdev));
+
+        intake_look_at_hostdevs(intake, domain, hostdevs, keep_facts);
+        facts->definition = &(CheckDefinition){ domain->cards, hostdevs, domain->needs_kvm };
+        check_request(facts, intake->request, intake->findings);
+}
+
+static void intake_judge_attach(const Intake *intake, CheckFacts *facts) {
+        const Request *request = intake->request;
+        const GPtrArray *wished = request->disks->len > 0 ? request->disks : request->nics;
+
+        facts->id_taken = domain_has_id(intake_domain(intake), g_ptr_array_index(wished, 0));
+        check_attach(facts, request, intake->findings);
 }
 
 static void intake_judge(Intake *intake) {
         Manager *manager = intake->manager;
-        const Request *request = intake->request;
-        const Domain *domain;
         g_autoptr(GArray) cards = g_array_new(FALSE, TRUE, sizeof(CheckCard));
         g_autoptr(GArray) nics = g_array_new(FALSE, TRUE, sizeof(NetdevKind));
-        g_autoptr(GPtrArray) files = manager_files_in_use(manager, NULL);
+        g_autoptr(GArray) files = NULL;
         g_autoptr(GPtrArray) keep =
                 g_ptr_array_new_with_free_func((GDestroyNotify)device_facts_free);
         CheckFacts facts = {
@@ -251,51 +257,113 @@ static void intake_judge(Intake *intake) {
                 .survey = intake->survey,
                 .nics = nics,
                 .machines_mib = manager_machines_mib(manager),
-                .files = files,
         };
 
         manager->host.ops->facts(manager->host.self, &facts.host);
         manager->hypervisor.ops->facts(manager->hypervisor.self, &facts.hypervisor);
-        /* All looks come first: what one loses another card's facts must not say. */
-        for (guint i = 0; i < intake->gpus->len; i++)
-                manager_look_at_gpu(manager, g_array_index(intake->gpus, PciAddress, i));
-        for (guint i = 0; i < intake->gpus->len; i++) {
-                CheckCard card;
-
-                intake_look_at_card(manager, g_array_index(intake->gpus, PciAddress, i), &card,
-                                    keep);
-                card.unasked = !intake_has_asked(intake, card.address);
-                g_array_append_val(cards, card);
-        }
+        intake_look_at_cards(intake, cards, keep);
         intake_look_at_nics(intake, nics);
-        domain = intake_domain(intake);
-        if (request) {
-                facts.name_taken = manager_has_domain(manager, request->name, NULL);
-                facts.uuid_taken =
-                        request->uuid && manager_has_domain(manager, NULL, request->uuid);
-                check_request(&facts, request, intake->findings);
-                return;
+        facts.files = files = intake_file_uses(intake);
+        switch (intake->kind) {
+        case INTAKE_CREATE:
+                intake_judge_create(intake, &facts);
+                break;
+        case INTAKE_START:
+                intake_judge_start(intake, &facts, keep);
+                break;
+        case INTAKE_ATTACH:
+                intake_judge_attach(intake, &facts);
+                break;
+        case INTAKE_BIND:
+                check_bind(&facts, intake->findings);
+                break;
         }
-        /* Create has asked about the boot display; the machine that it made may start again. */
-        for (guint i = 0; i < cards->len; i++) {
-                const CheckCard *card = &g_array_index(cards, CheckCard, i);
-
-                if (intake_knows_card(intake, domain, card))
-                        check_card(&facts, card, intake->machine != NULL, intake->findings);
-        }
-        if (domain)
-                intake_look_at_definition(intake, domain->facts);
-        if (intake->machine) {
-                intake_check_memory(intake, domain, &facts);
-                check_hypervisor(&facts, intake->machine, intake->findings);
-        }
-        check_survey(&facts, intake->findings);
 }
+
+static void intake_end(Intake *intake) {
+        intake->judged(intake, intake->findings);
+        g_ptr_array_remove_fast(intake->manager->intakes, intake);
+}
+
+/* --- what is wished --- */
+
+/* A start is of what the definition says, and a device goes to a machine that has one. */
+static bool intake_is_known(const Intake *intake) {
+        const Domain *domain = intake_domain(intake);
+
+        return (intake->kind != INTAKE_START && intake->kind != INTAKE_ATTACH) ||
+               (domain && domain->facts->definition);
+}
+
+/* What the definition says now. */
+static void intake_take_wish(Intake *intake) {
+        const DomainFacts *facts;
+
+        if (intake->kind != INTAKE_START)
+                return;
+        facts = intake_domain(intake)->facts;
+        request_free(intake->request);
+        intake->request = request_copy(facts->definition);
+        /* The same GPUs, each once. */
+        g_array_set_size(intake->request->gpus, 0);
+        g_array_append_vals(intake->request->gpus, facts->gpus->data, facts->gpus->len);
+}
+
+static void intake_end_without_wish(Intake *intake) {
+        CheckFacts facts = { .domains_known = intake->manager->domains_known };
+
+        intake->manager->hypervisor.ops->facts(intake->manager->hypervisor.self, &facts.hypervisor);
+        check_hypervisor(&facts, intake->machine, intake->findings);
+        if (!findings_first_error(intake->findings))
+                findings_error(intake->findings, REFUSAL_INVALID_STATE, intake->machine,
+                               "Try again in a moment; virsh dumpxml shows its definition.",
+                               "libvirt does not tell how machine %s is defined.", intake->machine);
+        intake_end(intake);
+}
+
+static bool images_are_same(const Request *one, const Request *other) {
+        g_autoptr(GArray) these = request_images(one);
+        g_autoptr(GArray) those = request_images(other);
+
+        for (guint i = 0; these->len == those->len && i < these->len; i++) {
+                const RequestImage *this = &g_array_index(these, RequestImage, i);
+                const RequestImage *that = &g_array_index(those, RequestImage, i);
+
+                if (!g_str_equal(this->path, that->path) || this->qcow2 != that->qcow2)
+                        return false;
+        }
+        return these->len == those->len;
+}
+
+static bool has_disks(const Request *request) {
+        return request->image || request->disks->len > 0;
+}
+
+/* Takes what is wished now, which is known. Whether the host was asked about all of that. */
+static bool intake_is_up_to_date(Intake *intake) {
+        g_autoptr(Request) asked = request_copy(intake->request);
+
+        intake_take_wish(intake);
+        return images_are_same(asked, intake->request) &&
+               pci_addresses_equal(asked->gpus, intake->request->gpus) &&
+               (!has_disks(intake->request) || intake_has_asked_files(intake));
+}
+
+/* --- what the host is asked --- */
+
+static void intake_ask(Intake *intake);
 
 static void intake_finish(Intake *intake) {
         intake_judge(intake);
-        intake->judged(intake, intake->findings);
-        g_ptr_array_remove_fast(intake->manager->intakes, intake);
+        intake_end(intake);
+}
+
+static void intake_give_up(Intake *intake) {
+        findings_error(intake->findings, REFUSAL_INVALID_STATE, intake->request->name, "Try again.",
+                       "The machines, or their disks, have changed whenever the host was asked "
+                       "about those of machine %s.",
+                       intake->request->name);
+        intake_end(intake);
 }
 
 static void intake_surveyed(void *userdata, SurveyAnswer *answer) {
@@ -303,56 +371,106 @@ static void intake_surveyed(void *userdata, SurveyAnswer *answer) {
         TURN(intake->manager);
 
         intake->survey = answer;
-        intake_finish(intake);
+        if (!intake_is_known(intake))
+                intake_end_without_wish(intake);
+        else if (intake_is_up_to_date(intake) || answer->error < 0)
+                intake_finish(intake);
+        else if (++intake->tries < TRIES_MAX)
+                intake_ask(intake);
+        else
+                intake_give_up(intake);
 }
 
-static void intake_ask_image(SurveyQuestion *question, const char *path, bool qcow2) {
-        if (!path)
-                return;
-        g_ptr_array_add(question->images, (char *)path);
-        g_array_append_val(question->qcow2, qcow2);
+static void intake_add_images(const Intake *intake, SurveyQuestion *question) {
+        g_autoptr(GArray) images = request_images(intake->request);
+
+        for (guint i = 0; i < images->len; i++) {
+                const RequestImage *image = &g_array_index(images, RequestImage, i);
+
+                g_ptr_array_add(question->images, (char *)image->path);
+                g_array_append_val(question->qcow2, image->qcow2);
+        }
 }
 
-Intake *intake_new(Manager *manager, Request *request, const char *machine, const GArray *gpus,
-                   GPtrArray *findings, IntakeDone judged) {
+static void intake_add_files(const Intake *intake, SurveyQuestion *question) {
+        for (guint i = 0; i < intake->files->len; i++) {
+                const DomainFile *file = g_ptr_array_index(intake->files, i);
+
+                g_ptr_array_add(question->files, file->path);
+                g_array_append_val(question->files_qcow2, file->qcow2);
+        }
+}
+
+/* Whose disks the others have matters only to who has some. */
+static void intake_choose_files(Intake *intake) {
+        g_ptr_array_unref(intake->files);
+        intake->files = has_disks(intake->request)
+                                ? intake_files(intake)
+                                : g_ptr_array_new_with_free_func((GDestroyNotify)domain_file_free);
+}
+
+static void intake_ask(Intake *intake) {
+        Manager *manager = intake->manager;
+        HypervisorFacts hypervisor;
+        g_autoptr(GPtrArray) images = g_ptr_array_new();
+        g_autoptr(GPtrArray) files = g_ptr_array_new();
+        g_autoptr(GArray) qcow2 = g_array_new(FALSE, TRUE, sizeof(bool));
+        g_autoptr(GArray) files_qcow2 = g_array_new(FALSE, TRUE, sizeof(bool));
+        SurveyQuestion question = {
+                .cards = intake->asked,
+                .serials = intake->kind == INTAKE_CREATE || intake->kind == INTAKE_START,
+                .images = images,
+                .qcow2 = qcow2,
+                .files = files,
+                .files_qcow2 = files_qcow2,
+        };
+
+        g_clear_pointer(&intake->survey, survey_answer_free);
+        manager->hypervisor.ops->facts(manager->hypervisor.self, &hypervisor);
+        question.qemu_uid = hypervisor.qemu_uid;
+        question.apparmor = hypervisor.apparmor;
+        intake_ask_cards(intake);
+        intake_choose_files(intake);
+        intake_add_images(intake, &question);
+        intake_add_files(intake, &question);
+        if (intake->asked->len == 0 && images->len == 0)
+                intake_finish(intake);
+        else
+                manager->host.ops->survey(manager->host.self, &question, intake_surveyed, intake);
+}
+
+Intake *intake_new(Manager *manager, IntakeKind kind, Request *request, GPtrArray *findings,
+                   IntakeDone judged) {
         Intake *intake = g_new0(Intake, 1);
 
         intake->manager = manager;
+        intake->kind = kind;
         intake->request = request;
-        intake->machine = g_strdup(machine);
-        intake->gpus = g_array_copy((GArray *)gpus);
         intake->asked = g_array_new(FALSE, FALSE, sizeof(PciAddress));
+        intake->files = g_ptr_array_new_with_free_func((GDestroyNotify)domain_file_free);
         intake->findings = findings ?: findings_new();
         intake->judged = judged;
         return intake;
 }
 
+void intake_set_machine(Intake *intake, const Machine *machine) {
+        g_free(intake->machine);
+        intake->machine = g_strdup(machine->name);
+        g_strlcpy(intake->uuid, machine->uuid, sizeof(intake->uuid));
+}
+
+Machine *intake_machine(const Intake *intake) {
+        Machine *machine = manager_find_machine(intake->manager, intake->uuid);
+
+        return machine && g_str_equal(machine->name, intake->machine) ? machine : NULL;
+}
+
 void intake_begin(Intake *intake) {
-        Manager *manager = intake->manager;
-        const Request *request = intake->request;
-        g_autoptr(GPtrArray) images = g_ptr_array_new();
-        g_autoptr(GArray) qcow2 = g_array_new(FALSE, TRUE, sizeof(bool));
-        SurveyQuestion question = {
-                .cards = intake->asked,
-                .serials = request || intake->machine,
-                .images = images,
-                .qcow2 = qcow2,
-        };
-
-        g_ptr_array_add(manager->intakes, intake);
-        intake_ask_cards(intake);
-        if (request) {
-                intake_ask_image(&question, request->image, request->image_format == IMAGE_QCOW2);
-                intake_ask_image(&question, request->kernel, false);
-                intake_ask_image(&question, request->initrd, false);
-                for (guint i = 0; i < request->disks->len; i++) {
-                        const DeviceRequest *disk = g_ptr_array_index(request->disks, i);
-
-                        intake_ask_image(&question, disk->path, disk->format == IMAGE_QCOW2);
-                }
+        g_ptr_array_add(intake->manager->intakes, intake);
+        if (!intake_is_known(intake)) {
+                intake_end_without_wish(intake);
+                return;
         }
-        if (intake->asked->len == 0 && images->len == 0)
-                intake_finish(intake);
-        else
-                manager->host.ops->survey(manager->host.self, &question, intake_surveyed, intake);
+        intake_take_wish(intake);
+        intake_ask(intake);
 }

@@ -11,6 +11,7 @@ void launch_free(Launch *launch) {
         request_free(launch->request);
         survey_answer_free(launch->survey);
         g_array_unref(launch->gpus);
+        g_ptr_array_unref(launch->claims);
         refusal_free(launch->failure);
         g_free(launch);
 }
@@ -53,11 +54,27 @@ static void launch_defined(void *userdata, const Refusal *refusal) {
         launch_advance(launch, !refusal);
 }
 
-/* The answer to the next image that the survey was asked about, in the survey's order. */
-static const ImageAnswer *launch_image(const Launch *launch, const char *asked, guint *next) {
-        static const ImageAnswer none;
+/* What the definition is to remember of the files: what a name leads to is asked before each start.
+ */
+static void launch_name_files(const Launch *launch, DomainSpec *spec) {
+        g_autoptr(GArray) images = request_images(launch->request);
 
-        return asked ? g_ptr_array_index(launch->survey->images, (*next)++) : &none;
+        for (guint i = 0; i < images->len; i++) {
+                const RequestImage *image = &g_array_index(images, RequestImage, i);
+                const ImageAnswer *answer = g_ptr_array_index(launch->survey->images, i);
+
+                if (image->device) {
+                        g_free(image->device->name);
+                        image->device->name = g_strdup(answer->name);
+                        image->device->block = answer->block;
+                } else if (image->disk) {
+                        spec->image = answer->name;
+                        spec->image_is_block = answer->block;
+                } else if (image->path == launch->request->kernel)
+                        spec->kernel = answer->name;
+                else
+                        spec->initrd = answer->name;
+        }
 }
 
 static void launch_define(Launch *launch) {
@@ -66,9 +83,7 @@ static void launch_define(Launch *launch) {
         g_autoptr(GArray) cards = g_array_new(FALSE, TRUE, sizeof(CardIdentity));
         const GArray *serials = launch->survey ? launch->survey->serials : NULL;
         HypervisorFacts hypervisor;
-        const ImageAnswer *image;
         DomainSpec spec;
-        guint next = 0;
 
         manager->hypervisor.ops->facts(manager->hypervisor.self, &hypervisor);
         for (guint i = 0; i < launch->gpus->len; i++) {
@@ -88,19 +103,7 @@ static void launch_define(Launch *launch) {
                 .uefi = request->firmware == FIRMWARE_UEFI ||
                         (request->firmware == FIRMWARE_DEFAULT && hypervisor.uefi),
         };
-        image = launch_image(launch, request->image, &next);
-        spec.image = image->resolved;
-        spec.image_is_block = image->block;
-        spec.kernel = launch_image(launch, request->kernel, &next)->resolved;
-        spec.initrd = launch_image(launch, request->initrd, &next)->resolved;
-        for (guint i = 0; i < request->disks->len; i++) {
-                DeviceRequest *disk = g_ptr_array_index(request->disks, i);
-
-                image = launch_image(launch, disk->path, &next);
-                g_free(disk->resolved);
-                disk->resolved = g_strdup(image->resolved);
-                disk->block = image->block;
-        }
+        launch_name_files(launch, &spec);
         manager->hypervisor.ops->define(manager->hypervisor.self, &spec, launch_defined, launch);
 }
 
@@ -172,6 +175,45 @@ static bool is_of_another(const Refusal *refusal) {
                (refusal->code == REFUSAL_NO_SUCH_MACHINE || refusal->code == REFUSAL_INVALID_STATE);
 }
 
+static bool is_among(const GArray *addresses, PciAddress address) {
+        for (guint i = 0; i < addresses->len; i++)
+                if (pci_address_equal(g_array_index(addresses, PciAddress, i), address))
+                        return true;
+        return false;
+}
+
+static void launch_miss(Launch *launch, PciAddress function, PciAddress gpu) {
+        char shown[PCI_ADDRESS_BUFFER], whole[PCI_ADDRESS_BUFFER];
+
+        pci_address_print(gpu, whole);
+        launch_fail(launch,
+                    refusal_new(REFUSAL_INVALID_STATE, whole,
+                                "See with virsh dumpxml --inactive what its definition says, then "
+                                "call again.",
+                                "libvirt has started machine %s without PCI device %s of GPU %s.",
+                                launch->name, pci_address_print(function, shown), whole));
+}
+
+/* libvirt gives a machine what the definition says by then, and that may have been edited since it
+ * was judged. One that runs without its GPU is none that was asked for. */
+static void launch_look_for_cards(Launch *launch, const Domain *domain) {
+        for (guint i = 0; domain && domain->facts->active && i < launch->gpus->len; i++) {
+                const Gpu *gpu = launch_gpu(launch, i);
+
+                if (!gpu)
+                        continue; /* one that is gone has said so: launch_card_gone() */
+                if (!is_among(domain->facts->hostdevs, gpu->address))
+                        launch_miss(launch, gpu->address, gpu->address);
+                for (guint j = 0; j < gpu->facts->companions->len; j++) {
+                        PciAddress address =
+                                g_array_index(gpu->facts->companions, PciFunction, j).address;
+
+                        if (!is_among(domain->facts->hostdevs, address))
+                                launch_miss(launch, address, gpu->address);
+                }
+        }
+}
+
 static void launch_started(void *userdata, const Refusal *refusal) {
         Launch *launch = userdata;
         TURN(launch->manager);
@@ -189,6 +231,8 @@ static void launch_started(void *userdata, const Refusal *refusal) {
                                                 "QEMU's log says more: /var/log/libvirt/qemu/",
                                                 "Machine %s ended as soon as it was started.",
                                                 launch->name));
+        else
+                launch_look_for_cards(launch, domain);
         launch_advance(launch, !launch->failure);
 }
 
@@ -353,7 +397,8 @@ static void launch_end(Launch *launch) {
         else
                 launch_end_badly(launch);
         launch_answer(launch);
-        launch->ended(launch->userdata);
+        if (launch->ended)
+                launch->ended(launch->userdata);
         launch_free(launch);
 }
 
@@ -388,10 +433,10 @@ static void launch_run(Launch *launch) {
 
 /* --- the beginning --- */
 
-static LaunchKind launch_kind(const Request *request) {
-        if (!request)
+static LaunchKind launch_kind(const Intake *intake) {
+        if (intake->kind == INTAKE_START)
                 return LAUNCH_START_ONLY;
-        return request->start ? LAUNCH_CREATE_AND_START : LAUNCH_CREATE_ONLY;
+        return intake->request->start ? LAUNCH_CREATE_AND_START : LAUNCH_CREATE_ONLY;
 }
 
 static Machine *launch_make_machine(Launch *launch) {
@@ -439,25 +484,33 @@ static void launch_ask(Launch *launch, Machine *machine) {
                 launch_fail(launch, machine_refusal(machine, MACHINE_ASK_START));
 }
 
-void launch_begin(Manager *manager, Machine *machine, Request *request, SurveyAnswer *survey,
-                  ManagerDone done, void (*ended)(void *userdata), void *userdata) {
+static Launch *launch_new(Intake *intake, const Machine *machine) {
+        const Request *wish = intake->request;
+        g_autofree char *uuid = wish->uuid ? NULL : g_uuid_string_random();
         Launch *launch = g_new0(Launch, 1);
-        g_autofree char *uuid = request && !request->uuid ? g_uuid_string_random() : NULL;
 
-        launch->manager = manager;
-        launch->kind = launch_kind(request);
+        launch->manager = intake->manager;
+        launch->kind = launch_kind(intake);
         launch->step = launch_first(launch->kind);
-        launch->request = request;
-        launch->survey = survey;
-        launch->done = done;
-        launch->ended = ended;
-        launch->userdata = userdata;
-        g_strlcpy(launch->name, request ? request->name : machine->name, sizeof(launch->name));
-        g_strlcpy(launch->uuid, machine ? machine->uuid : uuid ?: request->uuid,
-                  sizeof(launch->uuid));
-        launch->gpus = g_array_copy(request ? request->gpus : machine->gpus);
-        g_ptr_array_add(manager->launches, launch);
+        g_strlcpy(launch->name, wish->name, sizeof(launch->name));
+        g_strlcpy(launch->uuid, machine ? machine->uuid : uuid ?: wish->uuid, sizeof(launch->uuid));
+        launch->gpus = g_array_copy(wish->gpus);
+        launch->claims = claims_new(wish, intake->survey);
+        launch->done = intake->done;
+        launch->ended = intake->ended;
+        launch->userdata = intake->userdata;
+        if (launch->kind != LAUNCH_START_ONLY) {
+                launch->request = g_steal_pointer(&intake->request);
+                launch->survey = g_steal_pointer(&intake->survey);
+        }
+        return launch;
+}
 
+void launch_begin(Intake *intake, Machine *machine) {
+        Manager *manager = intake->manager;
+        Launch *launch = launch_new(intake, machine);
+
+        g_ptr_array_add(manager->launches, launch);
         if (!machine)
                 machine = launch_make_machine(launch);
         machine->launch = launch;
@@ -468,7 +521,7 @@ void launch_begin(Manager *manager, Machine *machine, Request *request, SurveyAn
         }
         if (launch->failure)
                 launch->step = LAUNCH_UNDONE;
-        if (request && !request->wait)
+        if (launch->request && !launch->request->wait)
                 launch_answer(launch);
         launch_run(launch);
 }

@@ -1,4 +1,4 @@
-/* What is asked of machines as a whole: Start, the stops, Pause and its like, Delete. Each is
+/* What is asked of machines as a whole: the stops, Pause and its like, Delete. Each is
  * judged against the machine as it was last seen, then libvirt's side is asked, and the caller is
  * answered when that has. */
 #include "core/manager-private.h"
@@ -47,35 +47,6 @@ Machine *machine_to_ask(Manager *manager, const char *name, MachineEvent event, 
                 return NULL;
         }
         return machine;
-}
-
-static void start_judged(Intake *intake, GPtrArray *findings) {
-        Manager *manager = intake->manager;
-        const Refusal *error = findings_first_error(findings);
-        Machine *machine;
-
-        if (error) {
-                intake->done(intake->userdata, error);
-                return;
-        }
-        machine = machine_to_ask(manager, intake->machine, MACHINE_ASK_START, intake->done,
-                                 intake->userdata);
-        if (machine)
-                launch_begin(manager, machine, NULL, NULL, intake->done, nobody_waits,
-                             intake->userdata);
-}
-
-void manager_start_machine(Manager *manager, const char *name, ManagerDone done, void *userdata) {
-        TURN(manager);
-        Machine *machine = machine_to_ask(manager, name, MACHINE_ASK_START, done, userdata);
-        Intake *intake;
-
-        if (!machine)
-                return;
-        intake = intake_new(manager, NULL, machine->name, machine->gpus, NULL, start_judged);
-        intake->done = done;
-        intake->userdata = userdata;
-        intake_begin(intake);
 }
 
 static bool calls_stop(const GPtrArray *calls, const Machine *machine) {

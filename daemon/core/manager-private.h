@@ -2,13 +2,16 @@
  * gpus.c (GPUs), records.c (where they came from), cards.c (moving them), drift.c (when somebody
  * else does), keep.c (keeping some for machines), holders.c (who has them open), domains.c
  * (libvirt's domains), machines.c (those that are ours), machine-calls.c (what is asked of them),
- * tenancy.c (who has which card), launcher.c (launches), intake.c (what a check needs), turn.c
+ * machine-start.c (Start), tenancy.c (who has which card), launcher.c (launches), intake.c (what a
+ * check needs), file-uses.c (which files are whose), turn.c
  * (what follows). Nobody else includes this. */
 #pragma once
 
 #include "core/check.h"
 #include "core/manager.h"
 #include "launch.h"
+
+typedef struct Intake Intake;
 
 /* A libvirt domain, ours or not: the truth about who has which GPU. */
 typedef struct Domain {
@@ -38,6 +41,7 @@ typedef struct Launch {
         char name[65];
         char uuid[37];
         GArray *gpus;      /* PciAddress: a GPU may vanish under a launch */
+        GPtrArray *claims; /* FileClaim: its disks */
         unsigned waiting;  /* cards whose helper is awaited in this step */
         bool awaits_cards; /* it goes on when none is */
         Refusal *failure;  /* the first thing that went wrong */
@@ -368,11 +372,10 @@ void manager_continue_deletes(Manager *manager);
 
 void launch_free(Launch *launch);
 
-/* Reserves and begins. @request may be NULL (Start of @machine). Takes @request and @survey.
- * Answers through @done, and calls @ended last of all. The request must have passed its check in
- * this very turn of the loop. */
-void launch_begin(Manager *manager, Machine *machine, Request *request, SurveyAnswer *survey,
-                  ManagerDone done, void (*ended)(void *userdata), void *userdata);
+/* Reserves and begins what @intake, which must have passed its check in this very turn of the loop,
+ * is of: a Create, whose request and survey it takes, or the Start of @machine. Answers the
+ * intake's caller, and calls its ended (NULL = nobody waits) last of all. */
+void launch_begin(Intake *intake, Machine *machine);
 
 /* What is told when a helper could not move a card. The caller's (refusal_free()). */
 Refusal *card_refusal(PciAddress address, HandoverOutcome outcome, const char *message);
@@ -395,43 +398,83 @@ void launch_go_on(Launch *launch);
 
 /* --- intake.c --- */
 
-typedef struct Intake Intake;
-
 /* Called with every finding; the intake's request and survey are there to be taken with
  * g_steal_pointer(). */
 typedef void (*IntakeDone)(Intake *intake, GPtrArray *findings);
 
+typedef enum IntakeKind {
+        INTAKE_CREATE, /* what Create would make of the request */
+        INTAKE_START,  /* what the machine's definition says; that is the request */
+        INTAKE_ATTACH, /* the one device of the request, for the machine */
+        INTAKE_BIND,   /* the one GPU of the request */
+} IntakeKind;
+
 struct Intake {
         Manager *manager; /* weak */
-        Request *request; /* NULL: only the GPUs are checked, for machine or for a Bind */
-        char *machine;    /* the machine that is to start; NULL otherwise */
-        GArray *gpus;     /* PciAddress */
-        GArray *asked;    /* PciAddress: those whose holders the survey was asked for */
+        IntakeKind kind;
+        Request *request; /* what is wished */
+        char *machine; /* the machine that is to start or to get a device: its name when it was */
+        char uuid[37]; /* asked for, and which it is; NULL and "" otherwise */
+        GArray *asked; /* PciAddress: those whose holders the survey was asked for */
+        GPtrArray *files; /* DomainFile: of other machines, which the survey was asked about */
+        unsigned tries;   /* surveys that were out of date when they came */
         GPtrArray *findings;
         SurveyAnswer *survey;
         IntakeDone judged;
-        ManagerChecked checked; /* the caller's: one of the two */
+        ManagerChecked checked; /* the caller's: one of the two. Only the first hears warnings */
         ManagerDone done;
         void (*ended)(void *userdata); /* of a Create */
         void *userdata;
 };
 
-/* Takes @request and @findings (NULL = none yet); copies @machine and @gpus. */
-Intake *intake_new(Manager *manager, Request *request, const char *machine, const GArray *gpus,
-                   GPtrArray *findings, IntakeDone judged);
+/* Takes @request (NULL for a start) and @findings (NULL = none yet). */
+Intake *intake_new(Manager *manager, IntakeKind kind, Request *request, GPtrArray *findings,
+                   IntakeDone judged);
 void intake_free(Intake *intake);
 
-/* Hands @intake to its manager and asks the host's slow side about the images of the request and
- * the holders of the GPUs; then looks at the rest and judges. judged is called once, perhaps from
+/* Of a start or an attach: for @machine. */
+void intake_set_machine(Intake *intake, const Machine *machine);
+
+/* The machine that it is for; NULL when that has gone, or has another name by now: whoever asked
+ * for it means that one under that name. */
+Machine *intake_machine(const Intake *intake);
+
+/* Hands @intake to its manager and asks the host's slow side about the files of the request and the
+ * holders of the GPUs; then looks at the rest and judges. judged is called once, perhaps from
  * within this call, and the intake freed after it. */
 void intake_begin(Intake *intake);
 
-/* The files that running domains, and the one with @also_uuid (NULL = none), have as disks: a new
- * array of FileUse, which it frees; their texts are the domains'. */
-GPtrArray *manager_files_in_use(Manager *manager, const char *also_uuid);
+/* The facts around one card, without a new look at it. Facts that no GPU record owns are added to
+ * @keep_facts, an array that frees DeviceFacts. */
+void intake_look_at_card(Manager *manager, PciAddress address, CheckCard *ret,
+                         GPtrArray *keep_facts);
 
-/* What the host has by the name of the NIC's source. */
-NetdevKind manager_netdev(Manager *manager, const DeviceRequest *nic);
+/* The machine that has, or gets, another function of the card's IOMMU group; "" = none. */
+const char *manager_neighbour_taker(Manager *manager, const DeviceFacts *facts);
+
+/* --- file-uses.c --- */
+
+/* A file that was given to a machine as a disk, for as long as no look at its domain has shown
+ * that. */
+typedef struct FileClaim {
+        char *path; /* as the definition has it */
+        bool writes;
+        GArray *identities; /* FileIdentity */
+} FileClaim;
+
+/* The claims that follow from @request and what was found out about its files: a new array that
+ * owns them. And what they are to others: adds a FileUse of @machine for each to @uses. */
+GPtrArray *claims_new(const Request *request, const SurveyAnswer *survey);
+void claims_add_uses(const GPtrArray *claims, const char *machine, bool now, GArray *uses);
+
+/* The files of other machines that the host has to be asked about for @intake: a new array of
+ * DomainFile. Whether its files are all of those that it would be now. */
+GPtrArray *intake_files(const Intake *intake);
+bool intake_has_asked_files(const Intake *intake);
+
+/* What others have as disks, with what the survey has found out: a new array of FileUse, whose
+ * texts are its owners'. */
+GArray *intake_file_uses(const Intake *intake);
 
 /* --- devices.c --- */
 
@@ -442,10 +485,9 @@ typedef struct Attach Attach;
 
 void attach_free(Attach *attach);
 
-/* The machine that has, or gets, another function of the card's IOMMU group; "" = none. */
-const char *manager_neighbour_taker(Manager *manager, const DeviceFacts *facts);
+/* Adds what is being attached to @uses (FileUse). */
+void manager_add_attaching(Manager *manager, GArray *uses);
 
-/* The facts around one card, without a new look at it. Facts that no GPU record owns are added to
- * @keep_facts, an array that frees DeviceFacts. */
-void intake_look_at_card(Manager *manager, PciAddress address, CheckCard *ret,
-                         GPtrArray *keep_facts);
+/* The ids of the domain's further disks, or of its NICs; and whether @id is one of @ids. */
+const GPtrArray *domain_device_ids(const DomainFacts *facts, DeviceKind kind);
+bool domain_ids_have(const GPtrArray *ids, const char *id);

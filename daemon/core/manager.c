@@ -139,7 +139,7 @@ static void check_judged(Intake *intake, GPtrArray *findings) {
 void manager_check(Manager *manager, Request *request, GPtrArray *findings, ManagerChecked done,
                    void *userdata) {
         TURN(manager);
-        Intake *intake = intake_new(manager, request, NULL, request->gpus, findings, check_judged);
+        Intake *intake = intake_new(manager, INTAKE_CREATE, request, findings, check_judged);
 
         intake->checked = done;
         intake->userdata = userdata;
@@ -150,9 +150,7 @@ static void create_judged(Intake *intake, GPtrArray *findings) {
         const Refusal *error = findings_first_error(findings);
 
         if (!error) {
-                launch_begin(intake->manager, NULL, g_steal_pointer(&intake->request),
-                             g_steal_pointer(&intake->survey), intake->done, intake->ended,
-                             intake->userdata);
+                launch_begin(intake, NULL);
                 return;
         }
         intake->done(intake->userdata, error);
@@ -162,7 +160,7 @@ static void create_judged(Intake *intake, GPtrArray *findings) {
 void manager_create_to_the_end(Manager *manager, Request *request, ManagerDone done,
                                void (*ended)(void *userdata), void *userdata) {
         TURN(manager);
-        Intake *intake = intake_new(manager, request, NULL, request->gpus, NULL, create_judged);
+        Intake *intake = intake_new(manager, INTAKE_CREATE, request, NULL, create_judged);
 
         intake->done = done;
         intake->ended = ended;
@@ -228,7 +226,7 @@ Call *manager_add_call(GPtrArray *calls, Manager *manager, ManagerDone done, voi
 
 static void bind_judged(Intake *intake, GPtrArray *findings) {
         Manager *manager = intake->manager;
-        PciAddress address = g_array_index(intake->gpus, PciAddress, 0);
+        PciAddress address = g_array_index(intake->request->gpus, PciAddress, 0);
         const Refusal *error = findings_first_error(findings);
         Gpu *gpu = manager_find_gpu(manager, address);
         GpuVerdict verdict;
@@ -259,11 +257,10 @@ static void bind_judged(Intake *intake, GPtrArray *findings) {
 
 void manager_bind_gpu(Manager *manager, PciAddress address, ManagerDone done, void *userdata) {
         TURN(manager);
-        g_autoptr(GArray) gpus = g_array_new(FALSE, FALSE, sizeof(PciAddress));
-        Intake *intake;
+        Request *request = request_new_empty("");
+        Intake *intake = intake_new(manager, INTAKE_BIND, request, NULL, bind_judged);
 
-        g_array_append_val(gpus, address);
-        intake = intake_new(manager, NULL, NULL, gpus, NULL, bind_judged);
+        g_array_append_val(request->gpus, address);
         intake->done = done;
         intake->userdata = userdata;
         intake_begin(intake);

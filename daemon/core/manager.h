@@ -66,6 +66,8 @@ void manager_list_holders(Manager *manager, PciAddress address, ManagerHolders d
                           void *userdata);
 
 void manager_start_machine(Manager *manager, const char *name, ManagerDone done, void *userdata);
+/* What Start would say now. */
+void manager_check_start(Manager *manager, const char *name, ManagerChecked done, void *userdata);
 void manager_shutdown_machine(Manager *manager, const char *name, ManagerDone done, void *userdata);
 void manager_power_off_machine(Manager *manager, const char *name, ManagerDone done,
                                void *userdata);

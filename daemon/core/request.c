@@ -393,27 +393,43 @@ static void name_devices(GPtrArray *list) {
         }
 }
 
-static const char *image_path(const Request *request, guint i) {
-        return i == 0 ? request->image
-                      : ((const DeviceRequest *)g_ptr_array_index(request->disks, i - 1))->path;
+static void add_image(GArray *images, RequestImage image) {
+        if (image.path)
+                g_array_append_val(images, image);
 }
 
-/* One file as two disks of a machine is two writers of one file. */
-static void refuse_same_image_twice(const Request *request, GPtrArray *findings) {
-        for (guint i = 0; i <= request->disks->len; i++)
-                for (guint j = 0; j < i; j++)
-                        if (image_path(request, i) &&
-                            g_strcmp0(image_path(request, i), image_path(request, j)) == 0)
-                                findings_error(findings, REFUSAL_INVALID_OPTION,
-                                               image_path(request, i), "Name each file once.",
-                                               "File %s is to be two disks of one machine.",
-                                               image_path(request, i));
+GArray *request_images(const Request *request) {
+        GArray *images = g_array_new(FALSE, TRUE, sizeof(RequestImage));
+
+        add_image(images, (RequestImage){
+                                  .path = request->image,
+                                  .disk = true,
+                                  .qcow2 = request->image_format == IMAGE_QCOW2,
+                                  .writes = true,
+                                  .block = request->image_block,
+                          });
+        add_image(images, (RequestImage){ .path = request->kernel });
+        add_image(images, (RequestImage){ .path = request->initrd });
+        for (guint i = 0; i < request->disks->len; i++) {
+                DeviceRequest *disk = g_ptr_array_index(request->disks, i);
+
+                if (disk->volume_unknown)
+                        continue;
+                add_image(images, (RequestImage){
+                                          .path = disk->path,
+                                          .disk = true,
+                                          .qcow2 = disk->format == IMAGE_QCOW2,
+                                          .writes = !disk->read_only,
+                                          .block = disk->block,
+                                          .device = disk,
+                                  });
+        }
+        return images;
 }
 
 void request_finish(Request *request, GPtrArray *findings) {
         name_devices(request->disks);
         name_devices(request->nics);
-        refuse_same_image_twice(request, findings);
         if (request->max_vcpus == 0)
                 request->max_vcpus = request->vcpus;
         else if (request->max_vcpus < request->vcpus)

@@ -80,6 +80,21 @@ void request_refuse_option_type(const char *key, const char *got, GPtrArray *fin
 /* What can only be judged when all options are known: one that needs another. */
 void request_finish(Request *request, GPtrArray *findings);
 
+/* One file that a request names; lent. */
+typedef struct RequestImage {
+        const char *path;
+        bool disk;  /* else a kernel or initrd */
+        bool qcow2; /* a disk that QEMU opens as qcow2 */
+        bool writes;
+        bool block;            /* in a definition: to be opened as a block device */
+        DeviceRequest *device; /* the further disk that it is; NULL = none */
+} RequestImage;
+
+/* Every file that @request names, in the order in which the host is asked about them and answers:
+ * boot disk, kernel, initrd, further disks. A volume of which nobody knows where it is is left out.
+ * A new array of RequestImage. */
+GArray *request_images(const Request *request);
+
 /* PciAddresses as polkit's detail "gpus" wants them: in full, sorted, comma-separated. Caller
  * frees. */
 char *addresses_to_string(const GArray *addresses);

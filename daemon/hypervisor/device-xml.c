@@ -68,14 +68,14 @@ static void nic_write(Writer *writer, const DeviceRequest *nic) {
 
 void device_write(Writer *writer, const DeviceRequest *device, const char *target) {
         if (device->kind == DEVICE_DISK)
-                disk_write(writer, device->resolved, device->block, device->format,
-                           device->read_only, target, device->id, false);
+                disk_write(writer, device->name, device->block, device->format, device->read_only,
+                           target, device->id, false);
         else
                 nic_write(writer, device);
 }
 
 bool device_can_be_said(const DeviceRequest *device) {
-        return writer_can_say(device->id) && writer_can_say(device->resolved) &&
+        return writer_can_say(device->id) && writer_can_say(device->name) &&
                writer_can_say(device->source) && writer_can_say(device->mac);
 }
 

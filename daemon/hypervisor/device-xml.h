@@ -22,7 +22,7 @@ char *disk_target(unsigned index);
 void disk_write(Writer *writer, const char *path, bool block, ImageFormat format, bool read_only,
                 const char *target, const char *id, bool boot);
 
-/* Writes @device, which has its id and, a disk, its resolved path. @target is a disk's, see
+/* Writes @device, which has its id and, a disk, the name of its file. @target is a disk's, see
  * disk_target(); a NIC has none. */
 void device_write(Writer *writer, const DeviceRequest *device, const char *target);
 

@@ -100,6 +100,7 @@ int domain_xml_parse(const char *xml, const VolumeFinder *volumes, DomainFacts *
 int domain_xml_add_definition(const char *xml, const VolumeFinder *volumes, DomainFacts *facts) {
         g_autoptr(xmlDoc) document = xml_open(xml, "domain");
         g_autoptr(xmlXPathContext) context = document ? xml_context(document) : NULL;
+        g_autofree char *type = NULL;
 
         if (!context)
                 return -EBADMSG;
@@ -108,8 +109,12 @@ int domain_xml_add_definition(const char *xml, const VolumeFinder *volumes, Doma
         domain_files_add(context, volumes, false, facts->files);
         g_clear_pointer(&facts->definition, request_free);
         g_array_set_size(facts->defined_hostdevs, 0);
-        if (facts->ours)
-                facts->definition = definition_read(context, volumes, facts->defined_hostdevs);
+        facts->needs_kvm = false;
+        if (!facts->ours)
+                return 0;
+        facts->definition = definition_read(context, volumes, facts->defined_hostdevs);
+        type = xml_find_text(context, "/domain/@type");
+        facts->needs_kvm = g_strcmp0(type, "kvm") == 0;
         return 0;
 }
 

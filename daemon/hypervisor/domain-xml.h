@@ -49,8 +49,8 @@ typedef struct VolumeFinder {
 int domain_xml_parse(const char *xml, const VolumeFinder *volumes, DomainFacts *facts);
 
 /* Reads in the XML of the same domain's definition what its next start will have: adds to @facts
- * the ids of disks and NICs, and the files, that it does not have yet, and fills definition and
- * defined_hostdevs where it is ours. A domain whose definition is not ours is not, whatever runs;
+ * the ids of disks and NICs, and the files, that it does not have yet, and fills definition,
+ * defined_hostdevs and needs_kvm where it is ours. A domain whose definition is not ours is not, whatever runs;
  * and autostart is the definition's. -EBADMSG as above. */
 int domain_xml_add_definition(const char *xml, const VolumeFinder *volumes, DomainFacts *facts);
 

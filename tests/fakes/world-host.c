@@ -5,6 +5,7 @@
 #include "testing.h"
 
 #include <errno.h>
+#include <string.h>
 
 /* --- the kernel --- */
 
@@ -245,6 +246,9 @@ typedef struct Survey {
 static void survey_run(World *world, void *data) {
         Survey *survey = data;
 
+        if (world->before_answer)
+                world->before_answer(world);
+        world->surveys++;
         survey->done(survey->userdata, g_steal_pointer(&survey->answer));
 }
 
@@ -255,20 +259,47 @@ static void survey_free(void *data) {
         g_free(survey);
 }
 
+#define IMAGES "/images/"
+
+/* What two names of one thing have in common. */
+static GArray *identities_of(World *world, const char *path) {
+        GArray *identities = g_array_new(FALSE, TRUE, sizeof(FileIdentity));
+        const char *target = g_hash_table_lookup(world->leads, path) ?: path;
+        FileIdentity identity = { .device = 1, .inode = g_str_hash(target) };
+
+        g_array_append_val(identities, identity);
+        return identities;
+}
+
 static ImageAnswer *world_image(World *world, const char *path) {
         ImageAnswer *answer = g_new0(ImageAnswer, 1);
+        const char *known = g_str_has_prefix(path, IMAGES) ? path + strlen(IMAGES) : path;
         void *verdict;
 
         answer->path = g_strdup(path);
-        answer->verdict = g_hash_table_lookup_extended(world->images, path, NULL, &verdict)
+        answer->verdict = g_hash_table_lookup_extended(world->images, known, NULL, &verdict)
                                   ? (ImageVerdict)GPOINTER_TO_INT(verdict)
                                   : IMAGE_NOT_FOUND;
         if (answer->verdict == IMAGE_OK) {
-                answer->name = g_strconcat("/images/", path, NULL);
-                answer->resolved = g_strdup(answer->name);
+                answer->name = known[0] == '/' ? g_strdup(known) : g_strconcat(IMAGES, known, NULL);
+                answer->resolved =
+                        g_strdup(g_hash_table_lookup(world->leads, answer->name) ?: answer->name);
+                answer->identities = identities_of(world, answer->name);
         } else
                 answer->why = g_strdup(answer->verdict == IMAGE_NOT_FOUND ? "is not there"
                                                                           : "is elsewhere");
+        return answer;
+}
+
+static FileAnswer *world_file(World *world, const char *path) {
+        FileAnswer *answer = file_answer_new(path);
+        int error = GPOINTER_TO_INT(g_hash_table_lookup(world->dark, path));
+
+        answer->found = error < 0 ? error : 1;
+        if (error < 0)
+                return answer;
+        g_array_unref(answer->identities);
+        answer->identities = identities_of(world, path);
         return answer;
 }
 
@@ -307,6 +338,10 @@ static void world_survey(void *self, const SurveyQuestion *question, SurveyDone 
         for (guint i = 0; question->images && i < question->images->len; i++)
                 g_ptr_array_add(survey->answer->images,
                                 world_image(world, g_ptr_array_index(question->images, i)));
+        survey->answer->files = g_ptr_array_new_with_free_func((GDestroyNotify)file_answer_free);
+        for (guint i = 0; question->files && i < question->files->len; i++)
+                g_ptr_array_add(survey->answer->files,
+                                world_file(world, g_ptr_array_index(question->files, i)));
         survey->done = done;
         survey->userdata = userdata;
         world_later(world, survey_run, survey, survey_free, false);

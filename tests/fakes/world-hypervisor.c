@@ -255,14 +255,59 @@ void world_add_file(WorldDomain *domain, const char *path, bool writes, bool qco
         g_ptr_array_add(domain->files, file);
 }
 
-static void domain_attach(WorldDomain *domain, const DeviceRequest *device) {
+static void set_text(char **text, const char *value) {
+        g_free(*text);
+        *text = g_strdup(value);
+}
+
+static GPtrArray *definition_devices(WorldDomain *domain, DeviceKind kind) {
+        return kind == DEVICE_DISK ? domain->definition->disks : domain->definition->nics;
+}
+
+static GPtrArray *domain_ids(WorldDomain *domain, DeviceKind kind) {
+        return kind == DEVICE_DISK ? domain->disks : domain->nics;
+}
+
+/* What it was defined with is in its definition already. */
+static void domain_take(WorldDomain *domain, const DeviceRequest *device) {
         assert_non_null(device->id);
-        g_ptr_array_add(device->kind == DEVICE_DISK ? domain->disks : domain->nics,
-                        g_strdup(device->id));
+        g_ptr_array_add(domain_ids(domain, device->kind), g_strdup(device->id));
         if (device->kind == DEVICE_DISK) {
-                assert_non_null(device->resolved);
-                world_add_file(domain, device->resolved, !device->read_only,
+                assert_non_null(device->name);
+                world_add_file(domain, device->name, !device->read_only,
                                device->format == IMAGE_QCOW2);
+        }
+}
+
+static void domain_attach(WorldDomain *domain, const DeviceRequest *device) {
+        DeviceRequest *defined = device_request_copy(device);
+
+        domain_take(domain, device);
+        if (device->kind == DEVICE_DISK)
+                set_text(&defined->path, device->name);
+        g_ptr_array_add(definition_devices(domain, device->kind), defined);
+}
+
+static void remove_file(WorldDomain *domain, const char *path) {
+        for (guint i = 0; path && i < domain->files->len; i++)
+                if (g_strcmp0(((DomainFile *)g_ptr_array_index(domain->files, i))->path, path) == 0)
+                        g_ptr_array_remove_index(domain->files, i--);
+}
+
+static void domain_detach(WorldDomain *domain, DeviceKind kind, const char *id) {
+        GPtrArray *ids = domain_ids(domain, kind);
+        GPtrArray *devices = definition_devices(domain, kind);
+
+        for (guint i = 0; i < ids->len; i++)
+                if (g_str_equal(g_ptr_array_index(ids, i), id))
+                        g_ptr_array_remove_index(ids, i--);
+        for (guint i = 0; i < devices->len; i++) {
+                const DeviceRequest *device = g_ptr_array_index(devices, i);
+
+                if (g_strcmp0(device->id, id) != 0)
+                        continue;
+                remove_file(domain, device->path);
+                g_ptr_array_remove_index(devices, i--);
         }
 }
 
@@ -287,12 +332,9 @@ static void world_detach(void *self, const char *uuid, DeviceKind kind, const ch
                          HypervisorDone done, void *userdata) {
         World *world = self;
         Refusal *refusal = world_device_refusal(world, uuid);
-        WorldDomain *domain = domain_at(world, uuid);
-        GPtrArray *ids = kind == DEVICE_DISK ? domain->disks : domain->nics;
 
-        for (guint i = 0; !refusal && i < ids->len; i++)
-                if (g_str_equal(g_ptr_array_index(ids, i), id))
-                        g_ptr_array_remove_index(ids, i--);
+        if (!refusal)
+                domain_detach(domain_at(world, uuid), kind, id);
         world_answer(world, uuid, refusal, done, userdata);
 }
 
@@ -316,11 +358,6 @@ static void world_open_console(void *self, const char *uuid, const char *termina
         done(userdata, ends[0], NULL);
 }
 
-static void set_text(char **text, const char *value) {
-        g_free(*text);
-        *text = g_strdup(value);
-}
-
 /* As it is read back: made, and with the names that it was defined with. */
 static Request *definition_of(const DomainSpec *spec) {
         Request *definition = request_copy(spec->request);
@@ -332,7 +369,7 @@ static Request *definition_of(const DomainSpec *spec) {
         for (guint i = 0; i < definition->disks->len; i++) {
                 DeviceRequest *disk = g_ptr_array_index(definition->disks, i);
 
-                set_text(&disk->path, disk->resolved);
+                set_text(&disk->path, disk->name);
         }
         definition->start = definition->allow_boot_display = true;
         return definition;
@@ -360,9 +397,9 @@ static void world_define(void *self, const DomainSpec *spec, HypervisorDone done
                         world_add_file(domain, spec->image, true,
                                        spec->request->image_format == IMAGE_QCOW2);
                 for (guint i = 0; i < spec->request->disks->len; i++)
-                        domain_attach(domain, g_ptr_array_index(spec->request->disks, i));
+                        domain_take(domain, g_ptr_array_index(spec->request->disks, i));
                 for (guint i = 0; i < spec->request->nics->len; i++)
-                        domain_attach(domain, g_ptr_array_index(spec->request->nics, i));
+                        domain_take(domain, g_ptr_array_index(spec->request->nics, i));
                 g_array_append_vals(domain->gpus, spec->request->gpus->data,
                                     spec->request->gpus->len);
                 for (guint i = 0; i < spec->cards->len; i++) {
@@ -391,6 +428,8 @@ static void start_run(World *world, void *data) {
         }
         g_array_set_size(domain->lost, 0);
         domain->stop_asked = false;
+        if (world->drop_hostdevs)
+                g_array_set_size(domain->hostdevs, 0);
         domain->qemu = domain->active = !world->quit_at_once;
         domain->state = world->start_paused ? DOMAIN_PAUSED : DOMAIN_RUNNING;
         domain->first_start = FIRST_START_DONE;
@@ -498,6 +537,10 @@ void world_end_domain(World *world, WorldDomain *domain, DomainOffReason reason)
         domain->off_reason = reason;
         world_later(world, world_process_died, domain, NULL, false);
         world_look_domain(world, domain->uuid);
+}
+
+void world_tell_domain(World *world, WorldDomain *domain) {
+        tell_domain(world, domain->uuid);
 }
 
 void world_look_again(World *world, WorldDomain *domain) {

@@ -87,6 +87,8 @@ World *world_new(void) {
         world->networks = g_ptr_array_new_with_free_func(g_free);
         g_ptr_array_add(world->networks, NULL);
         world->images = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+        world->leads = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+        world->dark = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         world->host_facts =
                 (HostFacts){ .iommu = true, .vfio = true, .cpus = 16, .memory_mib = 65536 };
         world->connected = true;
@@ -112,6 +114,8 @@ void world_free(World *world) {
         g_array_unref(world->no_return);
         g_ptr_array_unref(world->holders);
         g_hash_table_unref(world->images);
+        g_hash_table_unref(world->leads);
+        g_hash_table_unref(world->dark);
         g_hash_table_unref(world->netdevs);
         g_ptr_array_unref(world->networks);
         if (world->guest >= 0)

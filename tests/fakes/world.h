@@ -47,7 +47,9 @@ typedef struct WorldDomain {
         int pidfd; /* as it was last given out: only a number to know it by */
 } WorldDomain;
 
-typedef struct World {
+typedef struct World World;
+
+struct World {
         GPtrArray *functions; /* WorldFunction */
         GPtrArray *domains;   /* WorldDomain */
         GPtrArray *ledger;    /* CardRecord */
@@ -83,14 +85,21 @@ typedef struct World {
         bool booted_before;  /* somebody has asked since the host was booted */
         bool hold_console;   /* a console does not hang up; guest is its other end */
         int guest;           /* -1 = none */
-        GHashTable *images;  /* path -> ImageVerdict as pointer; unknown ones are not found */
+        GHashTable *images;  /* path -> ImageVerdict as pointer; unknown ones are not found. A name
+                              * "x" is "/images/x", by which it is known too */
+        GHashTable *leads;   /* path -> char *: what else it leads to; others lead to themselves */
+        GHashTable *dark;    /* path -> negative errno as pointer: files of domains that cannot be
+                              * looked at */
+        void (*before_answer)(World *world); /* called before each survey is answered */
+        unsigned surveys;                    /* answered so far */
+        bool drop_hostdevs;                  /* a domain is started without its host devices */
 
         unsigned handovers_begun;
         pid_t next_pid;
         const HostEvents *host_events;
         const HypervisorEvents *hypervisor_events;
         Manager *manager;
-} World;
+};
 
 World *world_new(void);
 void world_free(World *world);
@@ -141,8 +150,9 @@ WorldDomain *world_add_foreign(World *world, const char *name, const char *hostd
 void world_add_file(WorldDomain *domain, const char *path, bool writes, bool qcow2);
 /* The guest powers off, or QEMU is killed: libvirt notices after the process. */
 void world_end_domain(World *world, WorldDomain *domain, DomainOffReason reason);
-/* libvirt tells of the domain once more. */
+/* libvirt tells of the domain once more; and does it at once. */
 void world_look_again(World *world, WorldDomain *domain);
+void world_tell_domain(World *world, WorldDomain *domain);
 /* QEMU dies and libvirt has not noticed, or is not there to. */
 void world_kill_qemu(World *world, WorldDomain *domain);
 void world_set_connected(World *world, bool connected);

@@ -170,7 +170,7 @@ static DeviceRequest *device_new(DeviceKind kind, const char *id) {
         DeviceRequest *device = device_request_new(kind);
 
         device->id = g_strdup(id);
-        device->resolved = g_strdup("/nowhere/disk.img");
+        device->name = g_strdup("/nowhere/disk.img");
         device->source = g_strdup("default");
         return device;
 }

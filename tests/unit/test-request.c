@@ -211,7 +211,8 @@ static void devices_without_an_id_get_the_next_free_one(void **state) {
                                     expected[i]);
 }
 
-static void one_id_or_one_file_twice_is_refused(void **state) {
+/* Whether two names are one file is seen when they are looked at. */
+static void one_id_twice_is_refused(void **state) {
         g_autoptr(GPtrArray) findings = findings_new();
         g_autoptr(Request) request = request_new("box", NULL, findings);
 
@@ -222,9 +223,38 @@ static void one_id_or_one_file_twice_is_refused(void **state) {
                 disk->path = g_strdup("same.img");
                 request_add_device(request, disk, findings);
         }
-        assert_int_equal(findings->len, 1);
         request_finish(request, findings);
-        assert_int_equal(findings->len, 2);
+        assert_int_equal(findings->len, 1);
+}
+
+static void a_request_names_its_files_in_one_order(void **state) {
+        g_autoptr(GPtrArray) findings = findings_new();
+        g_autoptr(Request) request = request_new("box", NULL, findings);
+        g_autoptr(Request) copy = NULL;
+        g_autoptr(GArray) images = NULL;
+        static const char *const paths[] = { "boot", "vmlinuz", "initrd", "a", "b" };
+
+        request->image = g_strdup("boot");
+        request->kernel = g_strdup("vmlinuz");
+        request->initrd = g_strdup("initrd");
+        for (size_t i = 0; i < 3; i++) {
+                DeviceRequest *disk = device_request_new(DEVICE_DISK);
+
+                disk->path = g_strdup(i == 0 ? "a" : i == 1 ? "pool/volume" : "b");
+                disk->volume_unknown = i == 1;
+                disk->read_only = i == 2;
+                g_ptr_array_add(request->disks, disk);
+        }
+        copy = request_copy(request);
+        images = request_images(copy);
+        assert_int_equal(images->len, G_N_ELEMENTS(paths));
+        for (guint i = 0; i < images->len; i++) {
+                const RequestImage *image = &g_array_index(images, RequestImage, i);
+
+                assert_string_equal(image->path, paths[i]);
+                assert_int_equal(image->disk, i != 1 && i != 2);
+                assert_int_equal(image->writes, i == 0 || i == 3);
+        }
 }
 
 static void what_a_caller_wrote_is_cut_before_it_is_told_back(void **state) {
@@ -352,7 +382,8 @@ int main(void) {
                 cmocka_unit_test(device_options_are_bounded),
                 cmocka_unit_test(a_disk_needs_a_path_and_a_nic_a_source),
                 cmocka_unit_test(devices_without_an_id_get_the_next_free_one),
-                cmocka_unit_test(one_id_or_one_file_twice_is_refused),
+                cmocka_unit_test(one_id_twice_is_refused),
+                cmocka_unit_test(a_request_names_its_files_in_one_order),
                 cmocka_unit_test(what_a_caller_wrote_is_cut_before_it_is_told_back),
                 cmocka_unit_test(a_uuid_is_kept_in_lower_case),
                 cmocka_unit_test(what_belongs_to_a_kernel_needs_a_kernel),

@@ -77,7 +77,7 @@ DeviceRequest *disk(const char *id, const char *path, ImageFormat format, bool r
 
         device->id = g_strdup(id);
         device->path = g_strdup("as asked");
-        device->resolved = g_strdup(path);
+        device->name = g_strdup(path);
         device->block = g_str_has_prefix(path, "/dev/");
         device->format = format;
         device->read_only = read_only;

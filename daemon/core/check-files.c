@@ -1,0 +1,194 @@
+/* The files that a machine has as its disks: whether each may be used, and whether somebody else
+ * writes to it. Two writers destroy a file, and QEMU's own lock, which knows nothing of block
+ * devices, would say so only after the cards have been moved. What is compared is what the names
+ * lead to; where that is not known, the names. */
+#include "core/check.h"
+
+#include <errno.h>
+
+/* As the caller wrote it and, where that is not the same, what it leads to. A new string. */
+static char *image_print(const ImageAnswer *image) {
+        g_autofree char *path = refusal_show(image->path);
+        g_autofree char *resolved = image->resolved ? refusal_show(image->resolved) : NULL;
+
+        return resolved && !g_str_equal(resolved, path) ? g_strdup_printf("%s (%s)", path, resolved)
+                                                        : g_steal_pointer(&path);
+}
+
+/* A name that the kernel gives in the order in which devices are found. */
+static bool is_kernel_name(const char *path) {
+        return g_str_has_prefix(path, "/dev/sd") || g_str_has_prefix(path, "/dev/dm-") ||
+               g_str_has_prefix(path, "/dev/vd") || g_str_has_prefix(path, "/dev/nvme") ||
+               g_str_has_prefix(path, "/dev/loop") || g_str_has_prefix(path, "/dev/md");
+}
+
+/* Earlier versions, and people, have written into definitions what a name led to on that day. */
+static const char *image_remedy(const CheckFacts *facts, const ImageAnswer *image) {
+        if (facts->definition && is_kernel_name(image->path))
+                return "That name may be another disk's after each boot: with virsh edit, put the "
+                       "one under /dev/disk/by-id (or of the volume) in its place that "
+                       "BlockDevices= in vmd.conf lists.";
+        return image->remedy
+                       ?: "Put the file into one of the service's ImageDirectories and name it "
+                          "there.";
+}
+
+static void check_image(const CheckFacts *facts, const RequestImage *asked,
+                        const ImageAnswer *image, GPtrArray *findings) {
+        g_autofree char *path = refusal_show(image->path);
+        g_autofree char *printed = image_print(image);
+
+        if (image->verdict != IMAGE_OK) {
+                findings_error(findings,
+                               image->verdict == IMAGE_NOT_FOUND ? REFUSAL_IMAGE_NOT_FOUND
+                                                                 : REFUSAL_IMAGE_NOT_ALLOWED,
+                               path, image_remedy(facts, image), "Image %s %s.", path, image->why);
+                return;
+        }
+        if (asked->writes && image->read_only)
+                findings_error(findings, REFUSAL_IMAGE_NOT_ALLOWED, path,
+                               "Make it a read-only disk, or make a copy that can be written.",
+                               "Image %s takes no writes.", printed);
+        /* QEMU opens the two with different drivers, and refuses the wrong one. */
+        if (facts->definition && asked->disk && asked->block != image->block)
+                findings_error(findings, REFUSAL_INVALID_STATE, path,
+                               "Put back what it was, or say with virsh edit what it is: <disk "
+                               "type='file'> with <source file=>, or type='block' with dev=.",
+                               "The definition of the machine has %s as a %s, and it is a %s.",
+                               printed, asked->block ? "block device" : "file",
+                               image->block ? "block device" : "file");
+}
+
+static bool is_known(const GArray *identities) {
+        return identities && identities->len > 0;
+}
+
+static bool image_has_name(const ImageAnswer *image, const char *path) {
+        return path && (g_str_equal(path, image->path) || g_strcmp0(path, image->name) == 0 ||
+                        g_strcmp0(path, image->resolved) == 0);
+}
+
+static bool images_meet(const ImageAnswer *one, const ImageAnswer *other) {
+        if (is_known(one->identities) && is_known(other->identities))
+                return file_identities_meet(one->identities, other->identities);
+        return image_has_name(one, other->resolved);
+}
+
+static bool use_meets(const FileUse *use, const ImageAnswer *image) {
+        if (use->found > 0 && is_known(use->identities) && is_known(image->identities))
+                return file_identities_meet(image->identities, use->identities);
+        return image_has_name(image, use->path);
+}
+
+/* @other is the one that was named before. */
+static void check_twice(const ImageAnswer *image, const ImageAnswer *other, GPtrArray *findings) {
+        g_autofree char *path = refusal_show(image->path);
+        g_autofree char *this = image_print(image);
+        g_autofree char *that = image_print(other);
+
+        findings_error(findings, REFUSAL_INVALID_OPTION, path,
+                       "Name each file once, or make both disks read-only.",
+                       g_str_equal(this, that)
+                               ? "File %s is to be two disks of one machine."
+                               : "File %s is to be two disks of one machine: it is, or is made "
+                                 "of, %s too.",
+                       this, that);
+}
+
+static void check_use(const FileUse *use, const ImageAnswer *image, GPtrArray *findings) {
+        g_autofree char *path = refusal_show(image->path);
+        g_autofree char *printed = image_print(image);
+        g_autofree char *machine = refusal_show(use->machine);
+        g_autofree char *theirs = refusal_show(use->path);
+        bool same = g_str_equal(theirs, path);
+
+        if (use->now)
+                findings_error(findings, REFUSAL_INVALID_OPTION, path,
+                               "Detach it there or shut that machine down first, or make a copy.",
+                               "File %s is in use by machine %s%s%s.", printed, machine,
+                               same ? "" : ", which has it as ", same ? "" : theirs);
+        else
+                findings_warning(findings, REFUSAL_INVALID_OPTION, path,
+                                 "Only one of the two can run at a time; or make a copy.",
+                                 "File %s is a disk of machine %s%s%s too, which does not run.",
+                                 printed, machine, same ? "" : ", as ", same ? "" : theirs);
+}
+
+/* What a running machine has, and nobody can tell what it is. */
+static bool use_is_unknown(const FileUse *use) {
+        return use->now && (use->found < 0 || !use->path || use->found == 0);
+}
+
+static void tell_unknown(const FileUse *use, GPtrArray *findings) {
+        g_autofree char *machine = refusal_show(use->machine);
+        g_autofree char *theirs = refusal_show(use->path);
+
+        findings_warning(findings, REFUSAL_INVALID_OPTION, theirs,
+                         "See that it is none of this machine's disks.",
+                         "Machine %s runs with file %s, of which it is not known what it leads to.",
+                         machine, theirs);
+}
+
+static void check_uses(const CheckFacts *facts, const RequestImage *asked, const ImageAnswer *image,
+                       bool *told, GPtrArray *findings) {
+        for (guint i = 0; facts->files && i < facts->files->len; i++) {
+                const FileUse *use = &g_array_index(facts->files, FileUse, i);
+
+                if (!asked->writes && !use->writes)
+                        continue;
+                if (use_meets(use, image))
+                        check_use(use, image, findings);
+                else if (use_is_unknown(use) && !told[i]) {
+                        told[i] = true;
+                        tell_unknown(use, findings);
+                }
+        }
+}
+
+static const ImageAnswer *answer_to(const CheckFacts *facts, guint i) {
+        return g_ptr_array_index(facts->survey->images, i);
+}
+
+static void check_use_of_disk(const CheckFacts *facts, const GArray *asked, guint i, bool *told,
+                              GPtrArray *findings) {
+        const RequestImage *this = &g_array_index(asked, RequestImage, i);
+
+        if (!this->disk || answer_to(facts, i)->verdict != IMAGE_OK)
+                return;
+        for (guint j = 0; j < i; j++) {
+                const RequestImage *that = &g_array_index(asked, RequestImage, j);
+
+                if (that->disk && (this->writes || that->writes) &&
+                    answer_to(facts, j)->verdict == IMAGE_OK &&
+                    images_meet(answer_to(facts, i), answer_to(facts, j)))
+                        check_twice(answer_to(facts, i), answer_to(facts, j), findings);
+        }
+        check_uses(facts, this, answer_to(facts, i), told, findings);
+}
+
+static void check_volumes(const Request *request, GPtrArray *findings) {
+        for (guint i = 0; i < request->disks->len; i++) {
+                const DeviceRequest *disk = g_ptr_array_index(request->disks, i);
+                g_autofree char *path = refusal_show(disk->path);
+
+                if (disk->volume_unknown)
+                        findings_error(findings, REFUSAL_IMAGE_NOT_FOUND, path,
+                                       "Start its pool: virsh pool-start; virsh vol-list shows "
+                                       "what is in it.",
+                                       "libvirt does not tell where volume %s is.", path);
+        }
+}
+
+void check_files(const CheckFacts *facts, const Request *request, GPtrArray *findings) {
+        g_autoptr(GArray) asked = request_images(request);
+        g_autofree bool *told = g_new0(bool, facts->files ? facts->files->len + 1 : 1);
+        guint answered = facts->survey ? MIN(asked->len, facts->survey->images->len) : 0;
+
+        check_volumes(request, findings);
+        for (guint i = 0; i < answered; i++)
+                check_image(facts, &g_array_index(asked, RequestImage, i), answer_to(facts, i),
+                            findings);
+        /* Who has them is not known when the host has not said it all; that has been told. */
+        for (guint i = 0; i < answered && facts->survey->error == 0; i++)
+                check_use_of_disk(facts, asked, i, told, findings);
+}

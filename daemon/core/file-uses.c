@@ -1,0 +1,164 @@
+/* Which files are whose: what domains, ours or not, have as disks, what launches have been given
+ * that no domain has yet, and what is being attached. */
+#include "core/manager-private.h"
+
+#include <errno.h>
+
+static void claim_free(FileClaim *claim) {
+        g_free(claim->path);
+        g_clear_pointer(&claim->identities, g_array_unref);
+        g_free(claim);
+}
+
+GPtrArray *claims_new(const Request *request, const SurveyAnswer *survey) {
+        GPtrArray *claims = g_ptr_array_new_with_free_func((GDestroyNotify)claim_free);
+        g_autoptr(GArray) images = request_images(request);
+
+        for (guint i = 0; survey && i < images->len; i++) {
+                const RequestImage *image = &g_array_index(images, RequestImage, i);
+                const ImageAnswer *answer = g_ptr_array_index(survey->images, i);
+                FileClaim *claim;
+
+                if (!image->disk)
+                        continue;
+                claim = g_new0(FileClaim, 1);
+                claim->path = g_strdup(answer->name);
+                claim->writes = image->writes;
+                if (answer->identities)
+                        claim->identities = g_array_ref(answer->identities);
+                g_ptr_array_add(claims, claim);
+        }
+        return claims;
+}
+
+void claims_add_uses(const GPtrArray *claims, const char *machine, bool now, GArray *uses) {
+        for (guint i = 0; i < claims->len; i++) {
+                const FileClaim *claim = g_ptr_array_index(claims, i);
+                FileUse use = {
+                        .path = claim->path,
+                        .machine = machine,
+                        .writes = claim->writes,
+                        .now = now,
+                        .found = 1,
+                        .identities = claim->identities,
+                };
+
+                g_array_append_val(uses, use);
+        }
+}
+
+/* One that is only defined is told of in a warning; who wants none need not have it looked at. */
+static bool file_matters(const Intake *intake, const Domain *domain, const DomainFile *file,
+                         bool *ret_now) {
+        bool own = g_str_equal(domain->facts->uuid, intake->uuid);
+
+        if (own && intake->kind != INTAKE_ATTACH)
+                return false;
+        *ret_now = own || (domain_may_live(domain) && (file->live || !domain->facts->active));
+        return *ret_now || intake->checked;
+}
+
+typedef void (*FileVisitor)(const Domain *domain, const DomainFile *file, bool now, void *userdata);
+
+/* Those of machines that run come first: they are looked at first, should time be short. */
+static void intake_visit_files(const Intake *intake, FileVisitor visit, void *userdata) {
+        for (unsigned pass = 0; pass < 2; pass++) {
+                GHashTableIter iter;
+                Domain *domain;
+
+                g_hash_table_iter_init(&iter, intake->manager->domains);
+                while (g_hash_table_iter_next(&iter, NULL, (void **)&domain))
+                        for (guint i = 0; i < domain->facts->files->len; i++) {
+                                const DomainFile *file = g_ptr_array_index(domain->facts->files, i);
+                                bool now;
+
+                                if (file_matters(intake, domain, file, &now) && now == (pass == 0))
+                                        visit(domain, file, now, userdata);
+                        }
+        }
+}
+
+/* The place of @file among those that the host was asked about, -1 = it was not. */
+static int files_find(const GPtrArray *files, const DomainFile *file) {
+        for (guint i = 0; i < files->len; i++) {
+                const DomainFile *other = g_ptr_array_index(files, i);
+
+                if (g_str_equal(other->path, file->path) && other->qcow2 == file->qcow2)
+                        return (int)i;
+        }
+        return -1;
+}
+
+static void add_file(const Domain *domain, const DomainFile *file, bool now, void *userdata) {
+        GPtrArray *files = userdata;
+
+        if (file->path && files_find(files, file) < 0)
+                g_ptr_array_add(files, domain_file_copy(file));
+}
+
+GPtrArray *intake_files(const Intake *intake) {
+        GPtrArray *files = g_ptr_array_new_with_free_func((GDestroyNotify)domain_file_free);
+
+        intake_visit_files(intake, add_file, files);
+        return files;
+}
+
+typedef struct Uses {
+        const Intake *intake;
+        GArray *uses;
+} Uses;
+
+static void add_use(const Domain *domain, const DomainFile *file, bool now, void *userdata) {
+        const Uses *uses = userdata;
+        const Intake *intake = uses->intake;
+        int i = file->path ? files_find(intake->files, file) : -1;
+        const FileAnswer *answer = i >= 0 && intake->survey && intake->survey->files &&
+                                                   (guint)i < intake->survey->files->len
+                                           ? g_ptr_array_index(intake->survey->files, i)
+                                           : NULL;
+        FileUse use = {
+                .path = file->path ?: file->volume,
+                .machine = domain->facts->name,
+                .writes = file->writes,
+                .now = now,
+                .found = answer ? answer->found : -ENODATA,
+                .identities = answer ? answer->identities : NULL,
+        };
+
+        g_array_append_val(uses->uses, use);
+}
+
+GArray *intake_file_uses(const Intake *intake) {
+        const Manager *manager = intake->manager;
+        GArray *uses = g_array_new(FALSE, TRUE, sizeof(FileUse));
+
+        intake_visit_files(intake, add_use, &(Uses){ intake, uses });
+        for (guint i = 0; i < manager->launches->len; i++) {
+                const Launch *launch = g_ptr_array_index(manager->launches, i);
+
+                claims_add_uses(launch->claims, launch->name, launch->kind != LAUNCH_CREATE_ONLY,
+                                uses);
+        }
+        manager_add_attaching(intake->manager, uses);
+        return uses;
+}
+
+typedef struct Asked {
+        const GPtrArray *files;
+        bool all;
+} Asked;
+
+static void see_whether_asked(const Domain *domain, const DomainFile *file, bool now,
+                              void *userdata) {
+        Asked *asked = userdata;
+
+        if (file->path && files_find(asked->files, file) < 0)
+                asked->all = false;
+}
+
+bool intake_has_asked_files(const Intake *intake) {
+        Asked asked = { intake->files, true };
+
+        intake_visit_files(intake, see_whether_asked, &asked);
+        return asked.all;
+}
