@@ -8,12 +8,11 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/magic.h>
-#include <linux/openat2.h>
 #include <pwd.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -92,21 +91,33 @@ static void walk_move(Walk *walk, int fd, const struct stat *status) {
         walk->status = *status;
 }
 
-/* A folder is opened as such, which mounts what is to be mounted there when it is used. */
-static int entry_open(const Walk *walk, const char *name) {
-        bool stay = walk->in_dev && (strcmp(walk->at->str, "/dev") == 0 ||
-                                     g_str_has_prefix(walk->at->str, "/dev/"));
-        struct open_how how = {
-                .flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
-                .resolve = RESOLVE_NO_MAGICLINKS |
-                           (stay && strcmp(name, "..") != 0 ? RESOLVE_NO_XDEV : 0),
-        };
-        int fd = (int)syscall(SYS_openat2, walk->fd, name, &how, sizeof how);
+/* Whether @entry is on the file system of the folder, found out without asking that one. */
+static bool entry_stays(const Walk *walk, int entry) {
+        struct statx status;
 
-        if (fd >= 0 || errno != ENOTDIR)
-                return fd;
-        how.flags &= ~(uint64_t)O_DIRECTORY;
-        return (int)syscall(SYS_openat2, walk->fd, name, &how, sizeof how);
+        return statx(entry, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &status) == 0 &&
+               makedev(status.stx_dev_major, status.stx_dev_minor) == walk->status.st_dev;
+}
+
+/* A folder is opened as such, which mounts what is to be mounted there when it is used. Not by
+ * openat2(): where RestrictSUIDSGID= keeps set-user-ID bits from a service there is none (systemd,
+ * src/shared/seccomp-util.c). For one name that is not followed it would see no more. */
+static int entry_open(const Walk *walk, const char *name) {
+        bool stay =
+                walk->in_dev && strcmp(name, "..") != 0 &&
+                (strcmp(walk->at->str, "/dev") == 0 || g_str_has_prefix(walk->at->str, "/dev/"));
+        g_autofd int fd = openat(walk->fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        int entry;
+
+        if (fd < 0 && errno == ENOTDIR)
+                fd = openat(walk->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        if (fd >= 0 && stay && !entry_stays(walk, fd)) {
+                errno = EXDEV;
+                return -1;
+        }
+        entry = fd;
+        fd = -1;
+        return entry;
 }
 
 /* File systems whose modes say by themselves who may pass; elsewhere a server decides, or has more
