@@ -31,9 +31,11 @@ static const MachineState then[_MACHINE_EVENT_MAX][_MACHINE_STATE_MAX] = {
         /* The button may be pressed again: a guest that was booting did not hear it. */
         [MACHINE_ASK_SHUTDOWN] = { REFUSED, REFUSED, STOPPING, REFUSED, STOPPING, REFUSED,
                                    REFUSED },
-        [MACHINE_ASK_POWER_OFF] = { REFUSED, REFUSED, STOPPING, STOPPING, STOPPING, REFUSED,
+        /* Both end a start, too. */
+        [MACHINE_ASK_POWER_OFF] = { REFUSED, STOPPING, STOPPING, STOPPING, STOPPING, REFUSED,
                                     REFUSED },
-        [MACHINE_ASK_DELETE] = { CREATED, REFUSED, STOPPING, STOPPING, STOPPING, STOPPED, CRASHED },
+        [MACHINE_ASK_DELETE] = { CREATED, STOPPING, STOPPING, STOPPING, STOPPING, STOPPED,
+                                 CRASHED },
         [MACHINE_ASK_REBOOT] = { REFUSED, REFUSED, RUNNING, REFUSED, REFUSED, REFUSED, REFUSED },
         [MACHINE_ASK_PAUSE] = { REFUSED, REFUSED, RUNNING, REFUSED, REFUSED, REFUSED, REFUSED },
         [MACHINE_ASK_RESUME] = { REFUSED, REFUSED, REFUSED, PAUSED, REFUSED, REFUSED, REFUSED },
@@ -62,7 +64,7 @@ const char *machine_help(MachineState state, MachineEvent event) {
         case MACHINE_CRASHED:
                 return "Start it first.";
         case MACHINE_STARTING:
-                return "Wait until it runs; its StateChanged signal tells.";
+                return "Wait until it runs, which its StateChanged signal tells, or use PowerOff.";
         case MACHINE_PAUSED:
                 if (event == MACHINE_ASK_SHUTDOWN || event == MACHINE_ASK_REBOOT)
                         return "A paused guest cannot hear of it: use Resume first, or PowerOff.";

@@ -74,6 +74,23 @@ int gpu_begin_binding(Manager *manager, Gpu *gpu, const char *uuid) {
         return r;
 }
 
+/* The Bind, Release or Recover that waits for the card, or NULL. */
+static Call *gpu_find_call(Manager *manager, const Gpu *gpu) {
+        for (guint i = 0; i < manager->gpu_calls->len; i++) {
+                Call *call = g_ptr_array_index(manager->gpu_calls, i);
+
+                if (!call->over && pci_address_equal(call->gpu, gpu->address))
+                        return call;
+        }
+        return NULL;
+}
+
+/* On its way to vfio-pci for a launch that has been ended meanwhile. */
+static bool gpu_is_forsaken(Manager *manager, const Gpu *gpu) {
+        return gpu->view.pending == GPU_PENDING_BINDING && !gpu->awaited_by &&
+               !gpu_find_call(manager, gpu);
+}
+
 /* The host's helper is about to touch the card and waits for this to be written. */
 static int card_origins(void *userdata, PciAddress card, const GArray *origins) {
         Manager *manager = userdata;
@@ -81,6 +98,8 @@ static int card_origins(void *userdata, PciAddress card, const GArray *origins) 
 
         if (!gpu || !gpu->record)
                 return -ENODEV;
+        if (gpu_is_forsaken(manager, gpu) && !gpu->recorded)
+                return -ECANCELED;
         /* Of what was moved already the record knows better. */
         for (guint i = 0; gpu->view.pending == GPU_PENDING_BINDING && i < origins->len; i++) {
                 const FunctionOrigin *told = &g_array_index(origins, FunctionOrigin, i);
@@ -237,24 +256,18 @@ Refusal *handover_refusal(PciAddress address, int r) {
 static void card_end_call(Manager *manager, Gpu *gpu, bool was_binding, HandoverOutcome outcome,
                           const char *message) {
         bool failed = outcome != HANDOVER_DONE && outcome != HANDOVER_STAYS;
+        Call *call = gpu_find_call(manager, gpu);
 
-        for (guint i = 0; i < manager->gpu_calls->len; i++) {
-                Call *call = g_ptr_array_index(manager->gpu_calls, i);
-
-                if (call->over || !pci_address_equal(call->gpu, gpu->address))
-                        continue;
-                if (failed && !call->failure)
-                        call->failure = card_refusal(gpu->address, outcome, message);
-                if (was_binding && failed && gpu->recorded)
-                        gpu_want_on_host(manager, gpu, false);
-                if (was_binding && outcome == HANDOVER_FAILED) {
-                        gpu_settle(manager, gpu, true);
-                        if (gpu->view.pending == GPU_PENDING_RELEASING)
-                                return;
-                }
-                call->over = true;
+        if (!call)
                 return;
-        }
+        if (failed && !call->failure)
+                call->failure = card_refusal(gpu->address, outcome, message);
+        if (was_binding && failed && gpu->recorded)
+                gpu_want_on_host(manager, gpu, false);
+        if (was_binding && outcome == HANDOVER_FAILED)
+                gpu_settle(manager, gpu, true);
+        call->over = !was_binding || outcome != HANDOVER_FAILED ||
+                     gpu->view.pending != GPU_PENDING_RELEASING;
 }
 
 static void card_apply_outcome(Manager *manager, Gpu *gpu, HandoverOutcome outcome,
@@ -291,16 +304,10 @@ static bool card_was_taken(const Gpu *gpu, HandoverOutcome outcome) {
 /* Whether the card, which could not be moved back, is to be taken as it is: a Recover waits for it,
  * and all of it is on one side. That it answers the helper has found out before it tried. */
 static bool card_is_accepted(Manager *manager, const Gpu *gpu, HandoverOutcome outcome) {
-        if (outcome != HANDOVER_FAILED || gpu->view.pending != GPU_PENDING_RELEASING ||
-            (gpu_partly_on_vfio(gpu) && !gpu_wholly_on_vfio(gpu)))
-                return false;
-        for (guint i = 0; i < manager->gpu_calls->len; i++) {
-                const Call *call = g_ptr_array_index(manager->gpu_calls, i);
+        const Call *call = gpu_find_call(manager, gpu);
 
-                if (!call->over && call->accepts && pci_address_equal(call->gpu, gpu->address))
-                        return true;
-        }
-        return false;
+        return outcome == HANDOVER_FAILED && gpu->view.pending == GPU_PENDING_RELEASING && call &&
+               call->accepts && (!gpu_partly_on_vfio(gpu) || gpu_wholly_on_vfio(gpu));
 }
 
 static bool gpu_function_is_home(const Gpu *gpu, const PciFunction *function) {
@@ -351,7 +358,7 @@ static void card_moved(void *userdata, PciAddress card, HandoverOutcome outcome,
         Gpu *gpu = manager_find_gpu(manager, card);
         g_autoptr(DeviceFacts) facts = NULL;
         g_autoptr(GArray) drifts = NULL;
-        bool was_binding, was_stuck;
+        bool was_binding, was_stuck, was_forsaken;
         const char *reason;
         int r;
 
@@ -379,7 +386,10 @@ static void card_moved(void *userdata, PciAddress card, HandoverOutcome outcome,
         reason = card_move_reason(gpu, outcome);
         was_binding = gpu->view.pending == GPU_PENDING_BINDING;
         was_stuck = gpu->view.fault == GPU_FAULT_STUCK;
-        if (r >= 0 && card_is_accepted(manager, gpu, outcome)) {
+        was_forsaken = gpu_is_forsaken(manager, gpu);
+        if (was_forsaken && outcome == HANDOVER_FAILED && !gpu->recorded)
+                gpu_note(gpu, GPU_LET_GO); /* nothing was touched, as card_origins() has said */
+        else if (r >= 0 && card_is_accepted(manager, gpu, outcome)) {
                 outcome = HANDOVER_STAYS;
                 card_accept(manager, gpu);
         } else
@@ -393,8 +403,8 @@ static void card_moved(void *userdata, PciAddress card, HandoverOutcome outcome,
                 launch_card_ended(gpu->awaited_by, gpu, outcome, message);
         /* A stuck helper that is gone at last, done or killed, takes the cause of the fault with
          * it: the card goes where its record says, and only what goes wrong on that way is a fault
-         * again. */
-        gpu_settle(manager, gpu, was_stuck && outcome != HANDOVER_OVERDUE);
+         * again. So it does when nobody wants it on vfio-pci any more. */
+        gpu_settle(manager, gpu, (was_stuck || was_forsaken) && outcome != HANDOVER_OVERDUE);
 }
 
 /* The Bind or Release that waits for the card is over. */

@@ -49,7 +49,7 @@ bool manager_domain_awaits_libvirt(Manager *manager, const char *uuid) {
 
 /* --- what the hypervisor tells --- */
 
-static bool manager_launches(Manager *manager, const char *uuid) {
+bool manager_launches(Manager *manager, const char *uuid) {
         for (guint i = 0; i < manager->launches->len; i++) {
                 const Launch *launch = g_ptr_array_index(manager->launches, i);
 

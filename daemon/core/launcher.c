@@ -43,12 +43,18 @@ static void launch_act(Launch *launch, HypervisorVerb verb, HypervisorDone done)
         manager->hypervisor.ops->act(manager->hypervisor.self, verb, launch->uuid, done, launch);
 }
 
+/* One that went before it answered may have done it all the same. */
+static bool is_unavailable(const Refusal *refusal) {
+        return refusal && refusal->code == REFUSAL_HYPERVISOR_UNAVAILABLE;
+}
+
 /* --- define --- */
 
 static void launch_defined(void *userdata, const Refusal *refusal) {
         Launch *launch = userdata;
         TURN(launch->manager);
 
+        launch->left_over = is_unavailable(refusal);
         if (refusal)
                 launch_fail(launch, refusal_copy(refusal));
         launch_advance(launch, !refusal);
@@ -119,6 +125,13 @@ static void launch_rehearsed(void *userdata, const Refusal *refusal) {
         launch_advance(launch, !launch->failure);
 }
 
+static void launch_rehearse(Launch *launch) {
+        if (launch->failure)
+                launch_advance(launch, false); /* since it was begun */
+        else
+                launch_act(launch, HYPERVISOR_REHEARSE, launch_rehearsed);
+}
+
 /* --- bind --- */
 
 static void launch_bind(Launch *launch) {
@@ -164,10 +177,6 @@ void launch_card_gone(Launch *launch, PciAddress address, bool was_awaited) {
 }
 
 /* --- start --- */
-
-static bool is_unavailable(const Refusal *refusal) {
-        return refusal && refusal->code == REFUSAL_HYPERVISOR_UNAVAILABLE;
-}
 
 /* The domain is not ours any more, or not as it was: libvirt was not asked for anything. */
 static bool is_of_another(const Refusal *refusal) {
@@ -219,7 +228,7 @@ static void launch_started(void *userdata, const Refusal *refusal) {
         TURN(launch->manager);
         Domain *domain = manager_find_domain(launch->manager, launch->uuid);
 
-        /* One that went before it answered may start it all the same. */
+        launch->left_over = is_unavailable(refusal);
         if (domain && !is_unavailable(refusal))
                 domain->start_asked = false;
         if (is_of_another(refusal))
@@ -371,15 +380,17 @@ static void launch_end_badly(Launch *launch) {
         Machine *machine = launch_machine(launch);
         g_autofree char *why = g_strdup_printf(
                 "%s: %s", refusal_code_to_string(launch->failure->code), launch->failure->message);
-        bool has_made = launch->kind != LAUNCH_START_ONLY || launch->asked;
+        bool stopped;
 
         launch_release_gpus(launch, GPU_LET_GO, why);
         if (!machine)
                 return;
         machine->launch = NULL;
-        if (launch->left_over || (has_made && is_unavailable(launch->failure)))
+        if (launch->left_over)
                 manager_condemn(manager, launch->uuid, launch->kind != LAUNCH_START_ONLY);
-        machine_note(manager, machine, MACHINE_START_FAILED, why);
+        stopped = machine->state == MACHINE_STOPPING &&
+                  !manager_domain_may_live(manager, launch->uuid);
+        machine_note(manager, machine, stopped ? MACHINE_SEEN_OFF : MACHINE_START_FAILED, why);
         if (launch->kind == LAUNCH_START_ONLY)
                 machine_refresh(manager, machine);
         else
@@ -408,7 +419,7 @@ static void launch_run(Launch *launch) {
                 launch_define(launch);
                 break;
         case LAUNCH_REHEARSE:
-                launch_act(launch, HYPERVISOR_REHEARSE, launch_rehearsed);
+                launch_rehearse(launch);
                 break;
         case LAUNCH_BIND:
                 launch_bind(launch);
@@ -429,6 +440,39 @@ static void launch_run(Launch *launch) {
                 launch_end(launch);
                 break;
         }
+}
+
+/* --- an end before its time --- */
+
+/* A helper cannot be called back: its card goes back when it has ended. */
+static void launch_forsake_cards(Launch *launch) {
+        for (guint i = 0; i < launch->gpus->len; i++) {
+                Gpu *gpu = launch_gpu(launch, i);
+
+                if (gpu && gpu->awaited_by == launch)
+                        gpu->awaited_by = NULL;
+        }
+        launch->waiting = 0;
+}
+
+static void nobody_is_told(void *userdata, const Refusal *refusal) {
+}
+
+void launch_cancel(Launch *launch, Refusal *refusal) {
+        Manager *manager = launch->manager;
+        bool ends = launch->kind != LAUNCH_CREATE_ONLY && !launch->failure;
+
+        if (!ends) {
+                refusal_free(refusal);
+                return;
+        }
+        launch_fail(launch, refusal);
+        if (launch->step == LAUNCH_BIND)
+                launch_forsake_cards(launch);
+        /* libvirt lets this in while it starts the domain, and the start fails then. */
+        if (launch->step == LAUNCH_START)
+                manager->hypervisor.ops->act(manager->hypervisor.self, HYPERVISOR_DESTROY,
+                                             launch->uuid, nobody_is_told, NULL);
 }
 
 /* --- the beginning --- */

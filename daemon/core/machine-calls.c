@@ -10,6 +10,10 @@ Refusal *no_such_machine(const char *name) {
 }
 
 Refusal *machine_refusal(const Machine *machine, MachineEvent event) {
+        if (machine->launch && machine->state == MACHINE_CREATED)
+                return refusal_new(REFUSAL_INVALID_STATE, machine->name,
+                                   "Wait until its Create is answered.",
+                                   "Machine %s is being created.", machine->name);
         return refusal_new(REFUSAL_INVALID_STATE, machine->name,
                            machine_help(machine->state, event), "Machine %s is %s.", machine->name,
                            machine_state_to_string(machine->state));
@@ -25,11 +29,18 @@ static bool manager_deletes(Manager *manager, const Machine *machine) {
         return false;
 }
 
+static bool machine_may_be_asked(const Machine *machine, MachineEvent event) {
+        bool ends = event == MACHINE_ASK_POWER_OFF || event == MACHINE_ASK_DELETE;
+        MachineState after;
+
+        return (!machine->launch || ends) &&
+               machine_step(machine->state, event, &after) != MACHINE_REFUSED;
+}
+
 /* The machine, when it may be asked @event now; else answers the caller and returns NULL. */
 Machine *machine_to_ask(Manager *manager, const char *name, MachineEvent event, ManagerDone done,
                         void *userdata) {
         Machine *machine = manager_find_machine_named(manager, name);
-        MachineState after;
 
         if (!machine) {
                 call_refuse(done, userdata, no_such_machine(name));
@@ -42,7 +53,7 @@ Machine *machine_to_ask(Manager *manager, const char *name, MachineEvent event, 
                                         "Machine %s is being deleted.", machine->name));
                 return NULL;
         }
-        if (machine->launch || machine_step(machine->state, event, &after) == MACHINE_REFUSED) {
+        if (!machine_may_be_asked(machine, event)) {
                 call_refuse(done, userdata, machine_refusal(machine, event));
                 return NULL;
         }
@@ -94,6 +105,15 @@ static void machine_call_ended(void *userdata, const Refusal *refusal) {
         call_free(call);
 }
 
+/* Only PowerOff and Delete are let at a machine that is starting. */
+static void call_end_launch(Call *call, Launch *launch, const char *how) {
+        call->awaits_launch = true;
+        launch_cancel(launch,
+                      refusal_new(REFUSAL_INVALID_STATE, launch->name,
+                                  "Start it again, or create it again, if it is to run.",
+                                  "Machine %s was %s while it was starting.", launch->name, how));
+}
+
 static void machine_act(Manager *manager, const char *name, MachineEvent event, HypervisorVerb verb,
                         const char *reason, ManagerDone done, void *userdata) {
         TURN(manager);
@@ -109,8 +129,11 @@ static void machine_act(Manager *manager, const char *name, MachineEvent event, 
         call = manager_add_call(manager->machine_calls, manager, done, userdata);
         g_strlcpy(call->uuid, machine->uuid, sizeof(call->uuid));
         call->stops = event == MACHINE_ASK_SHUTDOWN || event == MACHINE_ASK_POWER_OFF;
-        manager->hypervisor.ops->act(manager->hypervisor.self, verb, call->uuid, machine_call_ended,
-                                     call);
+        if (machine->launch)
+                call_end_launch(call, machine->launch, "powered off");
+        else
+                manager->hypervisor.ops->act(manager->hypervisor.self, verb, call->uuid,
+                                             machine_call_ended, call);
 }
 
 void manager_shutdown_machine(Manager *manager, const char *name, ManagerDone done,
@@ -226,6 +249,27 @@ void manager_delete_machine(Manager *manager, const char *name, ManagerDone done
         call = manager_add_call(manager->deletes, manager, done, userdata);
         g_strlcpy(call->uuid, machine->uuid, sizeof(call->uuid));
         call->stops = true;
-        manager->hypervisor.ops->act(manager->hypervisor.self, HYPERVISOR_DESTROY, call->uuid,
-                                     delete_powered_off, call);
+        if (machine->launch)
+                call_end_launch(call, machine->launch, "deleted");
+        else
+                manager->hypervisor.ops->act(manager->hypervisor.self, HYPERVISOR_DESTROY,
+                                             call->uuid, delete_powered_off, call);
+}
+
+/* What the launch could not undo, or libvirt did all the same, ends here. */
+static void calls_pull_plug(Manager *manager, const GPtrArray *calls, HypervisorDone done) {
+        for (guint i = 0; i < calls->len; i++) {
+                Call *call = g_ptr_array_index(calls, i);
+
+                if (!call->awaits_launch || manager_launches(manager, call->uuid))
+                        continue;
+                call->awaits_launch = false;
+                manager->hypervisor.ops->act(manager->hypervisor.self, HYPERVISOR_DESTROY,
+                                             call->uuid, done, call);
+        }
+}
+
+void manager_continue_stops(Manager *manager) {
+        calls_pull_plug(manager, manager->machine_calls, machine_call_ended);
+        calls_pull_plug(manager, manager->deletes, delete_powered_off);
 }

@@ -193,11 +193,14 @@ static void machine_take_facts(Manager *manager, Machine *machine, const Domain 
         machine_tell(manager, machine, changes);
 }
 
-/* While a start of ours is under way the domain flickers through off and paused before it runs. How
- * that ends is told once, by the launch. */
+/* While a start of ours is under way the domain flickers through off and paused before it runs, and
+ * through anything when the start is being ended. How that ends is told once, by the launch. */
 static bool machine_flickers(const Machine *machine, MachineEvent event) {
-        return machine->launch && machine->state == MACHINE_STARTING &&
-               event != MACHINE_SEEN_RUNNING && event != MACHINE_SEEN_STOPPING;
+        if (!machine->launch)
+                return false;
+        return machine->state == MACHINE_STOPPING ||
+               (machine->state == MACHINE_STARTING && event != MACHINE_SEEN_RUNNING &&
+                event != MACHINE_SEEN_STOPPING);
 }
 
 void machine_refresh(Manager *manager, Machine *machine) {

@@ -58,12 +58,14 @@ typedef struct Call {
         PciAddress gpu;
         uint64_t instance; /* Release: the card that was at the address when it was asked for */
         char uuid[37];
-        Refusal *failure; /* told when everything is undone; NULL = none */
-        bool over;        /* Bind, Release: to be answered at the end of the turn */
-        bool accepts;     /* Recover: a card that stays where it is does so without a fault */
-        bool stops;       /* the machine is to end */
-        bool plug_pulled; /* Delete: no QEMU is wanted any more */
-        bool forgetting;  /* Delete: libvirt was asked to undefine it */
+        Refusal *failure;   /* told when everything is undone; NULL = none */
+        bool over;          /* Bind, Release: to be answered at the end of the turn */
+        bool accepts;       /* Recover: a card that stays where it is does so without a fault */
+        bool stops;         /* the machine is to end */
+        bool awaits_launch; /* PowerOff, Delete: of a machine that is starting; then the plug is
+                             * pulled */
+        bool plug_pulled;   /* Delete: no QEMU is wanted any more */
+        bool forgetting;    /* Delete: libvirt was asked to undefine it */
         ManagerDone done;
         void *userdata;
 } Call;
@@ -261,6 +263,9 @@ void manager_pardon(Manager *manager, const char *uuid);
  * are, and which name each has on the bus. */
 void manager_follow_domains(Manager *manager);
 
+/* Whether a launch of the machine is under way. */
+bool manager_launches(Manager *manager, const char *uuid);
+
 /* Whether a QEMU of the domain lives or may live. */
 bool domain_may_live(const Domain *domain);
 
@@ -365,6 +370,9 @@ Refusal *machine_refusal(const Machine *machine, MachineEvent event);
 Machine *machine_to_ask(Manager *manager, const char *name, MachineEvent event, ManagerDone done,
                         void *userdata);
 
+/* Pulls the plug for every PowerOff and Delete whose machine is not starting any more. */
+void manager_continue_stops(Manager *manager);
+
 /* Takes every Delete as far as it can go now. */
 void manager_continue_deletes(Manager *manager);
 
@@ -376,6 +384,10 @@ void launch_free(Launch *launch);
  * is of: a Create, whose request and survey it takes, or the Start of @machine. Answers the
  * intake's caller, and calls its ended (NULL = nobody waits) last of all. */
 void launch_begin(Intake *intake, Machine *machine);
+
+/* Ends a launch that starts something: it fails with @refusal (taken), unless it has failed
+ * already, and undoes what was done. A card at which a helper is at work is not waited for. */
+void launch_cancel(Launch *launch, Refusal *refusal);
 
 /* What is told when a helper could not move a card. The caller's (refusal_free()). */
 Refusal *card_refusal(PciAddress address, HandoverOutcome outcome, const char *message);

@@ -80,6 +80,7 @@ void turn_end(Turn *turn) {
                         manager_refresh_holders(manager);
                 }
                 manager_settle(manager);
+                manager_continue_stops(manager);
                 manager_continue_deletes(manager);
                 manager_keep_gpus(manager);
                 manager_autostart(manager);

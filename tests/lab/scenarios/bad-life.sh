@@ -117,12 +117,25 @@ bind_to feos_slow_gpu "$GPU_THIRD"
 machine bad Start > /run/start.txt 2>&1 &
 start=$!
 wait_until "it is starting" 20 machine_is bad starting
-wrong starting Start Shutdown PowerOff Reboot Pause Resume Delete OpenConsole \
-    AttachDisk DetachDisk AttachNIC DetachNIC
-echo 0 > /sys/module/feos_slow_gpu/parameters/remove_hangs
+wrong starting Start Shutdown Reboot Pause Resume OpenConsole AttachDisk DetachDisk AttachNIC DetachNIC
+check "PowerOff ends the start, whatever its card's driver does" machine bad PowerOff
 status=0
 wait $start || status=$?
-equal "the start goes on" 0 $status
+check "who waited for it is told" \
+    bash -c "((status = $status)) && grep -q 'bad was powered off while it was starting' /run/start.txt"
+check "it has never run" machine_is bad created
+equal "its card's driver has not let go yet" binding "$(gpu_get "$GPU_THIRD" Pending)"
+echo 0 > /sys/module/feos_slow_gpu/parameters/remove_hangs
+card_is_back() {
+    [[ $(driver_of "$GPU_THIRD") == feos_slow_gpu && ! $(gpu_get "$GPU_THIRD" Pending)$(gpu_get "$GPU_THIRD" Fault) ]]
+}
+wait_until "it goes back when that has let go" 30 card_is_back
+check "Create without waiting" create brief "$GPU_THIRD" wait b false
+check "Delete at once" machine brief Delete
+gone() { ! machine_get "$1" State; }
+check "it is gone" gone brief
+check "its card is back" card_is_back
+check "Start" machine bad Start
 wrong running Start Resume
 on=running
 bad_devices
