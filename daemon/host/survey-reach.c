@@ -26,9 +26,12 @@ void image_answer_refuse(ImageAnswer *answer, const char *why, const char *remed
 
 /* libvirt's helper writes the resolved path into a rule as it is (src/security/virt-aa-helper.c,
  * vah_add_path() in 9.0), and AppArmor reads these as a pattern: "*" would open every file there,
- * "disk[1].img" not even itself. A quote ends the start. */
+ * "disk[1].img" not even itself. A quote, or the end of a line, ends the start. */
 static bool path_is_pattern(const char *path) {
-        return strpbrk(path, "[]*?{}^\"\\") != NULL;
+        for (const char *at = path; *at; at++)
+                if (strchr("[]*?{}^\"\\", *at) || g_ascii_iscntrl(*at))
+                        return true;
+        return false;
 }
 
 /* The same helper's list of what no machine may have (valid_path() there), but for what it lets be
@@ -53,7 +56,8 @@ static void confinement_survey(const char *path, ImageAnswer *answer) {
                         answer,
                         "has a character in its name, or in a folder's on the way, that "
                         "AppArmor takes for a pattern",
-                        "Rename it without any of [ ] * ? { } ^ \" and the backslash.");
+                        "Rename it without any of [ ] * ? { } ^ \" and the backslash, and "
+                        "without control characters.");
         else if (path_is_restricted(path))
                 image_answer_refuse(
                         answer,
@@ -117,12 +121,34 @@ static void content_survey(const Walk *walk, ImageAnswer *answer) {
                 image_answer_refuse(answer, why, remedy);
 }
 
-static bool device_is_read_only(dev_t number) {
+/* As reading_text() does. */
+static int device_read(const Walk *walk, const char *attribute, char **ret) {
+        dev_t number = walk->status.st_rdev;
         g_autofree char *path =
-                g_strdup_printf("/sys/dev/block/%u:%u/ro", major(number), minor(number));
+                g_strdup_printf("/sys/dev/block/%u:%u/%s", major(number), minor(number), attribute);
+
+        return reading_text(AT_FDCWD, path, ret);
+}
+
+static bool device_is_read_only(const Walk *walk) {
         g_autofree char *text = NULL;
 
-        return reading_text(AT_FDCWD, path, &text) > 0 && strcmp(text, "1") == 0;
+        return device_read(walk, "ro", &text) > 0 && strcmp(text, "1") == 0;
+}
+
+/* A drive without a medium, a loop device without a file, or a node of what is there no more. */
+static void device_survey(const Walk *walk, ImageAnswer *answer) {
+        g_autofree char *size = NULL;
+        int r = device_read(walk, "size", &size);
+
+        if (r < 0)
+                unread_survey(-r, answer);
+        else if (r == 0 || strcmp(size, "0") == 0)
+                image_answer_refuse(
+                        answer,
+                        r == 0 ? "has the number of a block device that is not there"
+                               : "is a block device of no size: nothing is in it",
+                        "See what the device is, and whether it has its medium or file.");
 }
 
 static bool file_is_read_only(int fd) {
@@ -137,12 +163,13 @@ static bool file_is_read_only(int fd) {
 void reach_survey(const Walk *walk, bool apparmor, bool qcow2, ImageAnswer *answer) {
         int error = answer->block ? 0 : file_read_error(walk);
 
-        answer->read_only = answer->block ? device_is_read_only(walk->status.st_rdev)
-                                          : file_is_read_only(walk->fd);
+        answer->read_only = answer->block ? device_is_read_only(walk) : file_is_read_only(walk->fd);
         if (walk->shut)
                 shut_survey(walk, answer);
         else if (apparmor)
                 confinement_survey(walk->at->str, answer);
+        if (answer->verdict == IMAGE_OK && answer->block)
+                device_survey(walk, answer);
         if (answer->verdict != IMAGE_OK)
                 return;
         if (error == EACCES || error == EPERM)

@@ -1,5 +1,7 @@
 #include "image-scene.h"
 
+#include "autoptr.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,9 +9,12 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <glib/gstdio.h>
+#include <linux/loop.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -43,6 +48,21 @@ void image_scene_mode(const ImageScene *scene, const char *name, mode_t mode) {
         assert_return_code(chmod(path, mode), errno);
 }
 
+char *image_scene_loop(ImageScene *scene) {
+        g_autofree char *file = image_scene_path(scene, "images/disk.img");
+        g_autofd int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+        g_autofd int fd = open(file, O_RDWR | O_CLOEXEC);
+        int number = control < 0 ? -1 : ioctl(control, LOOP_CTL_GET_FREE);
+        g_autofree char *node = g_strdup_printf("/dev/loop%d", number);
+
+        if (number < 0 || fd < 0 || ftruncate(fd, 1 << 20) < 0)
+                return NULL;
+        scene->loop = open(node, O_RDWR | O_CLOEXEC);
+        if (scene->loop < 0 || ioctl(scene->loop, LOOP_SET_FD, fd) < 0)
+                return NULL;
+        return g_steal_pointer(&node);
+}
+
 int image_scene_setup(void **state) {
         ImageScene *scene = g_new0(ImageScene, 1);
         g_autofree char *made = g_dir_make_tmp("test-images-XXXXXX", NULL);
@@ -51,6 +71,7 @@ int image_scene_setup(void **state) {
         g_autofree char *folder = NULL;
 
         umask(022);
+        scene->loop = -1;
         scene->root = g_strdup(real);
         scene->directories[0] = image_scene_path(scene, "linked");
         scene->directories[1] = image_scene_path(scene, "second");
@@ -84,6 +105,10 @@ int image_scene_teardown(void **state) {
 
         assert_true(g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL,
                                  NULL, NULL, NULL));
+        if (scene->loop >= 0) {
+                (void)ioctl(scene->loop, LOOP_CLR_FD, 0);
+                close(scene->loop);
+        }
         for (size_t i = 0; i < 2; i++) {
                 g_free(scene->directories[i]);
                 g_free(scene->devices[i]);

@@ -17,6 +17,7 @@ typedef struct ImageScene {
         char *directories[3]; /* R/linked and R/second */
         char *devices[3];     /* no device, and R/images/planted* */
         ImageRules rules;
+        int loop; /* the loop device that image_scene_loop() has made; -1 = none */
 } ImageScene;
 
 /* For cmocka. */
@@ -30,6 +31,9 @@ void image_scene_file(const ImageScene *scene, const char *name, const void *dat
 void image_scene_link(const ImageScene *scene, const char *name, const char *target);
 void image_scene_own(const ImageScene *scene, const char *name, uid_t uid, gid_t gid);
 void image_scene_mode(const ImageScene *scene, const char *name, mode_t mode);
+
+/* Has R/images/disk.img behind a loop device: its node, new; NULL where that cannot be. */
+char *image_scene_loop(ImageScene *scene);
 
 /* What becomes of @path; "R/" at its beginning stands for the tree. */
 ImageAnswer *image_scene_ask(const ImageScene *scene, const char *path, bool qcow2);

@@ -140,7 +140,7 @@ static void test_folder_shut_to_qemu(void **state) {
 }
 
 static void test_apparmor(void **state) {
-        static const char odd[] = "[]*?{}^\"\\";
+        static const char odd[] = "[]*?{}^\"\\\n\t";
         ImageScene *scene = *state;
 
         scene->rules.apparmor = true;

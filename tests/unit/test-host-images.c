@@ -9,9 +9,12 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <glib/gstdio.h>
+#include <linux/loop.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 /* @resolved: where it leads, beneath the tree's root. */
@@ -106,18 +109,29 @@ static void test_block_devices(void **state) {
         assert_verdict(scene, "planted-secret", IMAGE_NOT_ALLOWED, NULL);
 }
 
-/* A node of a loop device, made where only the list allows it. */
+/* Nodes of a loop device, made where the list allows one of them. */
 static void test_block_device_nodes(void **state) {
         ImageScene *scene = *state;
         g_autofree char *other = image_scene_path(scene, "images/unlisted");
         g_autofree char *listed = image_scene_path(scene, "images/planted-node");
+        g_autofree char *absent = image_scene_path(scene, "images/planted-absent");
+        g_autofree char *loop = image_scene_loop(scene);
+        struct stat status;
 
-        if (mknod(other, S_IFBLK | 0600, 7 << 8) < 0 || mknod(listed, S_IFBLK | 0600, 7 << 8) < 0)
+        if (!loop || stat(loop, &status) < 0 || mknod(other, S_IFBLK | 0600, status.st_rdev) < 0 ||
+            mknod(listed, S_IFBLK | 0600, status.st_rdev) < 0)
                 skip();
         assert_verdict(scene, "unlisted", IMAGE_NOT_ALLOWED, NULL);
         assert_verdict(scene, "planted-node", IMAGE_OK, "images/planted-node");
         image_scene_link(scene, "images/planted-link", "unlisted");
         assert_verdict(scene, "planted-link", IMAGE_NOT_ALLOWED, NULL);
+
+        assert_return_code(mknod(absent, S_IFBLK | 0600, makedev(7, 1000000)), errno);
+        image_scene_expect(scene, "planted-absent", IMAGE_NOT_ALLOWED, "not there");
+        assert_return_code(ioctl(scene->loop, LOOP_CLR_FD, 0), errno);
+        close(scene->loop);
+        scene->loop = -1;
+        image_scene_expect(scene, "planted-node", IMAGE_NOT_ALLOWED, "of no size");
 }
 
 /* What a definition remembers is the name that was asked for, made absolute, and not what it leads
@@ -198,14 +212,15 @@ static void test_outside_tells_nothing(void **state) {
  * now. The kernel's name of a device that is listed by another one is refused, and that one is
  * told. */
 static void test_names_of_devices(void **state) {
-        static const char kernel[] = "/dev/loop0";
-        g_autofree char *link = g_strdup_printf("/dev/feos-test-%d", getpid());
-        char *by_link[] = { link, NULL }, *by_kernel[] = { (char *)kernel, NULL };
         ImageScene *scene = *state;
+        g_autofree char *kernel = image_scene_loop(scene);
+        g_autofree char *link = g_strdup_printf("/dev/feos-test-%d", getpid());
+        char *by_link[] = { link, NULL }, *by_kernel[] = { kernel, NULL };
+        const char *target = kernel ? kernel + strlen("/dev/") : "";
         ImageAnswer *by_link_answer, *by_kernel_answer;
         struct stat status;
 
-        if (stat(kernel, &status) < 0 || !S_ISBLK(status.st_mode) || symlink("loop0", link) < 0)
+        if (!kernel || stat(kernel, &status) < 0 || symlink(target, link) < 0)
                 skip();
         scene->rules.block_devices = by_link;
         by_link_answer = image_scene_ask(scene, link, false);
@@ -221,13 +236,14 @@ static void test_names_of_devices(void **state) {
         assert_true(g_array_index(by_link_answer->identities, FileIdentity, 0).block);
         assert_int_equal(g_array_index(by_link_answer->identities, FileIdentity, 0).device,
                          status.st_rdev);
+        assert_int_equal(by_link_answer->identities->len, 2); /* and the file behind it */
         assert_int_equal(by_kernel_answer->verdict, IMAGE_NOT_ALLOWED);
         assert_non_null(strstr(by_kernel_answer->remedy, link));
         image_answer_free(by_link_answer);
         image_answer_free(by_kernel_answer);
 
         image_scene_expect(scene, link, IMAGE_NOT_FOUND, NULL);
-        assert_return_code(symlink("loop0", link), errno);
+        assert_return_code(symlink(target, link), errno);
         scene->rules.block_devices = by_kernel;
         by_link_answer = image_scene_ask(scene, link, false);
         assert_return_code(unlink(link), errno);
