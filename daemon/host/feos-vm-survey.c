@@ -214,7 +214,7 @@ static int ask(int count, char *words[]) {
         g_autoptr(GPtrArray) devices = g_ptr_array_new();
         g_autoptr(GArray) functions = g_array_new(FALSE, TRUE, sizeof(PciAddress));
         g_autoptr(GArray) numbered = g_array_new(FALSE, TRUE, sizeof(PciAddress));
-        GArray *files = g_array_new(FALSE, TRUE, sizeof(FileQuestion)); /* threads may be at it */
+        g_autoptr(GArray) files = g_array_new(FALSE, TRUE, sizeof(FileQuestion));
         Question question = { directories, devices, functions, numbered, files, 0, false };
         g_autoptr(GPtrArray) holders = NULL;
         g_autoptr(GPtrArray) answers = NULL;
@@ -223,7 +223,7 @@ static int ask(int count, char *words[]) {
         if (!question_take(&question, count, words))
                 return EXIT_FAILURE;
 
-        asked = files_begin(files);
+        asked = files_begin(g_steal_pointer(&files));
         holders = holders_survey(functions);
         holders_print(holders);
         serials_print(numbered);

@@ -6,7 +6,7 @@
 #define THREADS_MAX 64
 
 struct Files {
-        const GArray *questions;
+        GArray *questions;
         GThreadPool *pool;
         GMutex lock; /* of what follows */
         GCond changed;
@@ -30,7 +30,7 @@ static void on_file(void *data, void *userdata) {
         file_answer_free(answer);
 }
 
-Files *files_begin(const GArray *questions) {
+Files *files_begin(GArray *questions) {
         Files *files = g_new0(Files, 1);
 
         files->questions = questions;
@@ -62,6 +62,7 @@ GPtrArray *files_end(Files *files, gint64 usec) {
         g_thread_pool_free(files->pool, FALSE, TRUE);
         g_mutex_clear(&files->lock);
         g_cond_clear(&files->changed);
+        g_array_unref(files->questions);
         g_free(files);
         return answers;
 }

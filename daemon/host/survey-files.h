@@ -5,15 +5,15 @@
 
 /* What is asked of one file, see file_survey(). */
 typedef struct FileQuestion {
-        const char *path; /* lent */
+        const char *path; /* lent for as long as the process lives */
         bool qcow2;
 } FileQuestion;
 
 /* A survey of files under way, some at once: one that hangs costs itself. */
 typedef struct Files Files;
 
-/* @questions (FileQuestion) are lent for as long as the process lives. */
-Files *files_begin(const GArray *questions);
+/* Takes @questions (FileQuestion). */
+Files *files_begin(GArray *questions);
 
 /* Waits until all are known, @usec at most, and returns the answers (FileAnswer, NULL where nothing
  * is known) in the order of the questions: a new array that owns them. What is still asked by then

@@ -143,7 +143,7 @@ static void test_images(void **state) {
  * are, in whatever order. */
 static void test_files(void **state) {
         Fixture *fixture = *state;
-        g_autofree char *path = g_build_filename(fixture->folder, "a\tb.img", NULL);
+        g_autofree char *path = g_build_filename(fixture->folder, "a b;c.img", NULL);
         g_autofree char *link = g_build_filename(fixture->folder, "link", NULL);
         g_autofree char *odd = g_build_filename(fixture->folder, "odd[1].img", NULL);
         g_autoptr(GPtrArray) images = g_ptr_array_new();
