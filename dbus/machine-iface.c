@@ -78,6 +78,19 @@ static int method_start(sd_bus_message *m, void *userdata, sd_bus_error *error) 
         return machine_call(m, userdata, ACTION_MANAGE, "Start", manager_start_machine, error);
 }
 
+/* As Check: whoever may look may be told what Start would say. */
+static int method_check_start(sd_bus_message *m, void *userdata, sd_bus_error *error) {
+        g_autofree char *name = NULL;
+        Bus *bus = userdata;
+        Pending *pending;
+        int r;
+
+        r = machine_begin(bus, m, NULL, "CheckStart", &name, error, &pending);
+        if (pending)
+                manager_check_start(bus->manager, name, pending_checked, pending);
+        return r;
+}
+
 static int method_shutdown(sd_bus_message *m, void *userdata, sd_bus_error *error) {
         return machine_call(m, userdata, ACTION_MANAGE, "Shutdown", manager_shutdown_machine,
                             error);
@@ -261,6 +274,8 @@ const sd_bus_vtable machine_vtable[] = {
         SD_BUS_PROPERTY("LeaderPID", "u", get_leader_pid, 0, CHANGES),
         SD_BUS_PROPERTY("Autostart", "b", get_autostart, 0, CHANGES),
         SD_BUS_METHOD("Start", NULL, NULL, method_start, SD_BUS_VTABLE_UNPRIVILEGED),
+        SD_BUS_METHOD_WITH_ARGS("CheckStart", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(sssss)", findings),
+                                method_check_start, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Shutdown", NULL, NULL, method_shutdown, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("PowerOff", NULL, NULL, method_power_off, SD_BUS_VTABLE_UNPRIVILEGED),
         SD_BUS_METHOD("Reboot", NULL, NULL, method_reboot, SD_BUS_VTABLE_UNPRIVILEGED),

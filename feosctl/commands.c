@@ -54,6 +54,8 @@ static const Command commands[] = {
           create_run },
         { "start", MACHINES, "MACHINE...", 1, UINT_MAX, "Take its GPUs and start it", NULL,
           machines_start },
+        { "check-start", MACHINES, "MACHINE", 1, 1, "Say what start would say, and touch nothing",
+          NULL, check_start_run },
         { "shutdown", MACHINES, "MACHINE...", 1, UINT_MAX, "Press its power button", NULL,
           machines_shutdown },
         { "poweroff", MACHINES, "MACHINE...", 1, UINT_MAX, "Switch it off at once", NULL,

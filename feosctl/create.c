@@ -99,18 +99,15 @@ char *findings_format(json_object *findings, const char *name, const Terminal *t
         return g_string_free(text, FALSE);
 }
 
-int check_run(Ctl *ctl, char **arguments) {
+/* Sends @m, which asks for findings about machine @name, and shows them. Anybody may ask; it waits
+ * for the host's file systems. */
+static int findings_run(Ctl *ctl, sd_bus_message *m, const char *name) {
         static const char *const names[] = { "Severity", "Code",   "Subject",
                                              "Message",  "Remedy", NULL };
-        sd_bus_message *m = request_new(ctl, "Check", *arguments);
-        g_autoptr(sd_bus_message) reply = NULL;
+        g_autoptr(sd_bus_message) reply = bus_wait(ctl, m);
         g_autoptr(json_object) findings = NULL;
         int r, status = EXIT_SUCCESS;
 
-        if (!m)
-                return EXIT_FAILURE;
-        /* Anybody may; it waits for the host's file systems. */
-        reply = bus_wait(ctl, m);
         if (!reply)
                 return EXIT_FAILURE;
         r = json_read_records(reply, names, &findings);
@@ -124,9 +121,22 @@ int check_run(Ctl *ctl, char **arguments) {
         if (ctl->json)
                 ctl_print_json(ctl, findings);
         else if (!ctl->quiet) {
-                g_autofree char *text = findings_format(findings, *arguments, &ctl->out);
+                g_autofree char *text = findings_format(findings, name, &ctl->out);
 
                 fputs(text, stdout);
         }
         return status;
+}
+
+int check_run(Ctl *ctl, char **arguments) {
+        sd_bus_message *m = request_new(ctl, "Check", *arguments);
+
+        return m ? findings_run(ctl, m, *arguments) : EXIT_FAILURE;
+}
+
+int check_start_run(Ctl *ctl, char **arguments) {
+        g_autofree char *path = bus_find_machine(ctl, *arguments);
+        sd_bus_message *m = path ? bus_call_new(ctl, path, MACHINE_INTERFACE, "CheckStart") : NULL;
+
+        return m ? findings_run(ctl, m, *arguments) : EXIT_FAILURE;
 }

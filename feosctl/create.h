@@ -1,4 +1,4 @@
-/* create and check: one request, made or only judged. */
+/* create and check: one request, made or only judged; and a machine that is there, only judged. */
 #pragma once
 
 #include "ctl.h"
@@ -9,3 +9,4 @@ char *findings_format(json_object *findings, const char *name, const Terminal *t
 /* The commands; @arguments as commands.h has it. */
 int create_run(Ctl *ctl, char **arguments);
 int check_run(Ctl *ctl, char **arguments);
+int check_start_run(Ctl *ctl, char **arguments);

@@ -50,8 +50,8 @@ int domain_xml_parse(const char *xml, const VolumeFinder *volumes, DomainFacts *
 
 /* Reads in the XML of the same domain's definition what its next start will have: adds to @facts
  * the ids of disks and NICs, and the files, that it does not have yet, and fills definition,
- * defined_hostdevs and needs_kvm where it is ours. A domain whose definition is not ours is not, whatever runs;
- * and autostart is the definition's. -EBADMSG as above. */
+ * defined_hostdevs and needs_kvm where it is ours. A domain whose definition is not ours is not,
+ * whatever runs; and autostart is the definition's. -EBADMSG as above. */
 int domain_xml_add_definition(const char *xml, const VolumeFinder *volumes, DomainFacts *facts);
 
 /* Whether the domain @xml has our element. */
