@@ -519,6 +519,11 @@ static void link_read(void *userdata, PciAddress address, const LinkFacts *link)
         gpu_tell(manager, gpu, "");
 }
 
+/* What follows is the turn's. */
+static void boot_told(void *userdata) {
+        TURN(userdata);
+}
+
 const HostEvents *manager_host_events(void) {
         static const HostEvents events = {
                 .device_changed = device_changed,
@@ -527,6 +532,7 @@ const HostEvents *manager_host_events(void) {
                 .handover_origins = card_origins,
                 .handover_ended = card_moved,
                 .link_read = link_read,
+                .boot_told = boot_told,
         };
 
         return &events;

@@ -1,5 +1,5 @@
 /* What a machine gets and loses while it exists: disks, NICs, a look at its XML, a hand at its
- * console; and the machines that start with the host. */
+ * console. */
 #include "core/manager-private.h"
 
 #include <string.h>
@@ -181,55 +181,4 @@ void manager_open_machine_console(Manager *manager, const char *name, uid_t owne
                 manager->hypervisor.ops->open_console(manager->hypervisor.self, machine->uuid,
                                                       domain->facts->console, owner, done,
                                                       userdata);
-}
-
-/* --- machines that start with the host --- */
-
-typedef struct Autostart {
-        Manager *manager; /* weak */
-        char *name;
-} Autostart;
-
-static void autostart_ended(void *userdata, const Refusal *refusal) {
-        Autostart *autostart = userdata;
-        Manager *manager = autostart->manager;
-
-        if (refusal && manager->observer.autostart_failed)
-                manager->observer.autostart_failed(manager->observer_data, autostart->name,
-                                                   refusal);
-        g_free(autostart->name);
-        g_free(autostart);
-}
-
-/* The names of the machines to start; a start may end at once, and take its machine along. */
-static char **manager_autostart_names(Manager *manager) {
-        g_autoptr(GStrvBuilder) names = g_strv_builder_new();
-
-        for (guint i = 0; i < manager->machines->len; i++) {
-                const Machine *machine = g_ptr_array_index(manager->machines, i);
-
-                if (machine->autostart && !machine_state_is_up(machine->state))
-                        g_strv_builder_add(names, machine->name);
-        }
-        return g_strv_builder_end(names);
-}
-
-void manager_autostart(Manager *manager) {
-        g_auto(GStrv) names = NULL;
-
-        /* A card that is on its way to being kept could not be a machine's now. */
-        if (manager->autostarted || !manager->begun || !manager->domains_known ||
-            manager->keeps->len > 0)
-                return;
-        manager->autostarted = true;
-        /* A daemon that is only restarted starts nothing that its administrator has stopped. */
-        if (!manager->host.ops->first_since_boot(manager->host.self))
-                return;
-        names = manager_autostart_names(manager);
-        for (guint i = 0; names[i]; i++) {
-                Autostart *autostart = g_new(Autostart, 1);
-
-                *autostart = (Autostart){ manager, g_strdup(names[i]) };
-                manager_start_machine(manager, names[i], autostart_ended, autostart);
-        }
 }

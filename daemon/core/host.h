@@ -286,6 +286,8 @@ typedef struct HostEvents {
         void (*handover_ended)(void *userdata, PciAddress card, HandoverOutcome outcome,
                                const char *message);
         void (*link_read)(void *userdata, PciAddress address, const LinkFacts *link);
+        /* Whether the host was booted since may be known now: ask again. */
+        void (*boot_told)(void *userdata);
 } HostEvents;
 
 typedef struct Host Host;
@@ -295,8 +297,10 @@ typedef struct HostOps {
         void (*facts)(void *self, HostFacts *ret);
         /* What kind of network interface the host has by that name. */
         NetdevKind (*netdev)(void *self, const char *name);
-        /* True for the first caller since the host was booted, and only for that one. */
-        bool (*first_since_boot)(void *self);
+        /* 1 for the first caller since the host was booted, and only for that one, else 0; or a
+         * negative errno when it is not known yet: then boot_told follows, never from within this
+         * call. */
+        int (*first_since_boot)(void *self);
         /* Fresh facts of any PCI device. 0 and new facts (device_facts_free()), -ENODEV when there
          * is no such device, or another negative errno (-EMFILE, -ENOMEM) when they could not be
          * read: then nothing is known of the device, not even whether it is there. What could not

@@ -2,8 +2,8 @@
  * gpus.c (GPUs), records.c (where they came from), cards.c (moving them), drift.c (when somebody
  * else does), keep.c (keeping some for machines), holders.c (who has them open), domains.c
  * (libvirt's domains), machines.c (those that are ours), machine-calls.c (what is asked of them),
- * machine-start.c (Start), tenancy.c (who has which card), launcher.c (launches), intake.c (what a
- * check needs), file-uses.c (which files are whose), turn.c
+ * machine-start.c (Start), autostart.c (what starts with the host), tenancy.c (who has which card),
+ * launcher.c (launches), intake.c (what a check needs), file-uses.c (which files are whose), turn.c
  * (what follows). Nobody else includes this. */
 #pragma once
 
@@ -97,7 +97,7 @@ struct Manager {
         uint64_t instances;       /* GPUs seen so far */
         bool begun;               /* the host has listed its GPUs once */
         GPtrArray *keeps;         /* Keep, owned: kept cards on their way to vfio-pci */
-        bool autostarted;         /* what is to start with the host has been seen to */
+        bool autostarted;         /* it is known what is to start with the host */
         struct {
                 char *version;
                 bool connected;
@@ -247,6 +247,11 @@ void manager_keep_gpus(Manager *manager);
  * host driver may have the other functions of the card, and keeps them. The caller's
  * (refusal_free()). */
 Refusal *vfio_user_refusal(const GPtrArray *holders);
+
+/* --- autostart.c --- */
+
+/* Starts, once after the host has booted, the machines that are to start with it. */
+void manager_autostart(Manager *manager);
 
 /* --- domains.c --- */
 
@@ -489,9 +494,6 @@ bool intake_has_asked_files(const Intake *intake);
 GArray *intake_file_uses(const Intake *intake);
 
 /* --- devices.c --- */
-
-/* Starts, once after the host has booted, the machines that are to start with it. */
-void manager_autostart(Manager *manager);
 
 typedef struct Attach Attach;
 

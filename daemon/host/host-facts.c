@@ -63,10 +63,3 @@ NetdevKind host_netdev(const char *name) {
                 return NETDEV_BRIDGE;
         return access(tun, F_OK) == 0 ? NETDEV_TAP : NETDEV_OTHER;
 }
-
-bool host_first_since_boot(const char *state_dir) {
-        g_autofree char *path = g_build_filename(state_dir, "booted", NULL);
-        g_autofd int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-
-        return fd >= 0;
-}

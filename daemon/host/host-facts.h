@@ -8,6 +8,3 @@ void host_facts_read(HostFacts *ret);
 /* What kind of network interface the host has by the name @name; a name that no interface can have
  * is NETDEV_NONE. */
 NetdevKind host_netdev(const char *name);
-
-/* Makes a mark in @state_dir, which a reboot empties. True when it was not there. */
-bool host_first_since_boot(const char *state_dir);

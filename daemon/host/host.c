@@ -2,6 +2,7 @@
  * of its own: each operation is another file's. */
 #include "host/host.h"
 
+#include "boot-mark.h"
 #include "gpu-policy.h"
 #include "handover.h"
 #include "host-facts.h"
@@ -29,7 +30,7 @@ struct SystemHost {
         ProcessWatches *watches;
         GpuPolicy *policy;
         LookAgain *again;
-        char *state_dir;
+        BootMark *boot;
 };
 
 static void host_facts(void *self, HostFacts *ret) {
@@ -40,10 +41,10 @@ static NetdevKind host_netdev_kind(void *self, const char *name) {
         return host_netdev(name);
 }
 
-static bool host_first(void *self) {
+static int host_first(void *self) {
         SystemHost *host = self;
 
-        return host_first_since_boot(host->state_dir);
+        return boot_mark_first(host->boot);
 }
 
 static int host_look(void *self, PciAddress address, DeviceFacts **ret) {
@@ -167,6 +168,13 @@ static void host_look_again(void *userdata, PciAddress address) {
                 host->events->device_changed(host->userdata, address);
 }
 
+static void host_boot_told(void *userdata) {
+        SystemHost *host = userdata;
+
+        if (host->events)
+                host->events->boot_told(host->userdata);
+}
+
 int system_host_new(sd_event *event, const HostConfig *config, SystemHost **ret) {
         g_autoptr(SystemHost) host = g_new0(SystemHost, 1);
         const char *state_dir = config->state_dir ?: STATE_DIR;
@@ -182,6 +190,8 @@ int system_host_new(sd_event *event, const HostConfig *config, SystemHost **ret)
         r = device_monitor_new(event, &host->monitor);
         if (r >= 0)
                 r = look_again_new(event, host_look_again, host, &host->again);
+        if (r >= 0)
+                r = boot_mark_new(event, state_dir, host_boot_told, host, &host->boot);
         if (r < 0)
                 return r;
 
@@ -191,7 +201,6 @@ int system_host_new(sd_event *event, const HostConfig *config, SystemHost **ret)
         host->watches = process_watches_new(event);
         host->policy = gpu_policy_new(UDEV_DATA);
         gpu_policy_set(host->policy, config->kept_gpus);
-        host->state_dir = g_strdup(state_dir);
         *ret = g_steal_pointer(&host);
         return 0;
 }
@@ -209,6 +218,7 @@ void system_host_free(SystemHost *host) {
         if (!host)
                 return;
 
+        boot_mark_free(host->boot);
         look_again_free(host->again);
         gpu_policy_free(host->policy);
         process_watches_free(host->watches);
@@ -216,7 +226,6 @@ void system_host_free(SystemHost *host) {
         handovers_free(host->handovers);
         device_monitor_free(host->monitor);
         ledger_close(host->ledger);
-        g_free(host->state_dir);
         g_free(host);
 }
 

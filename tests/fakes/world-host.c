@@ -68,10 +68,12 @@ static NetdevKind world_netdev(void *self, const char *name) {
         return GPOINTER_TO_INT(g_hash_table_lookup(world->netdevs, name));
 }
 
-static bool world_first_since_boot(void *self) {
+static int world_first_since_boot(void *self) {
         World *world = self;
         bool first = !world->booted_before;
 
+        if (world->fail_boot < 0)
+                return world->fail_boot;
         world->booted_before = true;
         return first;
 }
@@ -83,6 +85,8 @@ static int world_look(void *self, PciAddress address, DeviceFacts **ret) {
 
         if (world->fail_look < 0)
                 return world->fail_look;
+        if (world_is_marked(world->unreadable, address))
+                return -EIO;
         if (!function)
                 return -ENODEV;
         facts = device_facts_new();

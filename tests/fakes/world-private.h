@@ -17,9 +17,6 @@ PciAddress world_address(const char *address);
 /* Whether world_mark() has put the address on the list. */
 bool world_is_marked(const GArray *list, PciAddress address);
 
-/* Takes it off the list again. */
-void world_unmark(GArray *list, PciAddress address);
-
 /* --- world-host.c --- */
 
 /* The function there, NULL when there is none. */

@@ -79,6 +79,7 @@ World *world_new(void) {
         world->ledger = g_ptr_array_new_with_free_func((GDestroyNotify)card_record_free);
         world->watches = g_ptr_array_new_with_free_func(g_free);
         world->helpers = g_array_new(FALSE, TRUE, sizeof(PciAddress));
+        world->unreadable = g_array_new(FALSE, TRUE, sizeof(PciAddress));
         world->stuck = g_array_new(FALSE, TRUE, sizeof(PciAddress));
         world->refused = g_array_new(FALSE, TRUE, sizeof(PciAddress));
         world->no_return = g_array_new(FALSE, TRUE, sizeof(PciAddress));
@@ -109,6 +110,7 @@ void world_free(World *world) {
         g_ptr_array_unref(world->ledger);
         g_ptr_array_unref(world->watches);
         g_array_unref(world->helpers);
+        g_array_unref(world->unreadable);
         g_array_unref(world->stuck);
         g_array_unref(world->refused);
         g_array_unref(world->no_return);

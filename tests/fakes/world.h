@@ -67,13 +67,14 @@ struct World {
         /* What goes wrong. */
         bool fail_verb[_HYPERVISOR_VERB_MAX];
         bool hold_verb[_HYPERVISOR_VERB_MAX]; /* not carried out before world_let_go() */
-        bool lose_define;  /* libvirt goes before it has read what it is to define; once */
-        bool fail_attach;  /* and detach */
-        bool quit_at_once; /* a started domain's QEMU ends before the answer */
-        bool start_paused; /* a started domain is paused at once */
-        int fail_look;     /* looking at a device returns this */
-        int survey_error;  /* every survey ends with this, 0 or negative errno */
-        int fail_ledger;   /* writing to the ledger returns this */
+        bool lose_define;   /* libvirt goes before it has read what it is to define; once */
+        bool fail_attach;   /* and detach */
+        bool quit_at_once;  /* a started domain's QEMU ends before the answer */
+        bool start_paused;  /* a started domain is paused at once */
+        GArray *unreadable; /* PciAddress: looking at these fails with -EIO */
+        int fail_look;      /* looking at a device returns this */
+        int survey_error;   /* every survey ends with this, 0 or negative errno */
+        int fail_ledger;    /* writing to the ledger returns this */
         int fail_ledger_read;
         unsigned set_aside;  /* records that are of another card */
         GArray *stuck;       /* PciAddress: helpers that never end by themselves */
@@ -82,6 +83,7 @@ struct World {
         GPtrArray *holders;  /* Holder, given to every survey about cards */
         GHashTable *netdevs; /* name -> NetdevKind as pointer */
         GPtrArray *networks; /* char *, NULL-terminated: the active libvirt networks */
+        int fail_boot;       /* nobody knows whether; */
         bool booted_before;  /* somebody has asked since the host was booted */
         bool hold_console;   /* a console does not hang up; guest is its other end */
         int guest;           /* -1 = none */
@@ -142,6 +144,7 @@ void world_kill_helper(World *world, const char *address);
 void world_end_helper(World *world, const char *address, HandoverOutcome outcome);
 void world_overdue(World *world, const char *address);
 void world_mark(GArray *list, const char *address);
+void world_unmark(GArray *list, PciAddress address);
 
 WorldDomain *world_domain(World *world, const char *name);
 /* A running domain that is not ours. */

@@ -2,7 +2,6 @@
 #include "host/host-facts.h"
 #include "testing.h"
 
-#include <glib/gstdio.h>
 #include <string.h>
 
 static void the_host_has_cpus_and_memory(void **state) {
@@ -26,23 +25,10 @@ static void a_name_that_no_interface_has_is_none(void **state) {
         assert_int_equal(host_netdev("lo"), NETDEV_OTHER);
 }
 
-static void only_the_first_is_the_first_since_boot(void **state) {
-        g_autofree char *folder = g_dir_make_tmp("feos-boot-XXXXXX", NULL);
-        g_autofree char *mark = g_build_filename(folder, "booted", NULL);
-
-        assert_true(host_first_since_boot(folder));
-        assert_false(host_first_since_boot(folder));
-        g_remove(mark);
-        assert_true(host_first_since_boot(folder));
-        g_remove(mark);
-        g_rmdir(folder);
-}
-
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_host_has_cpus_and_memory),
                 cmocka_unit_test(a_name_that_no_interface_has_is_none),
-                cmocka_unit_test(only_the_first_is_the_first_since_boot),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

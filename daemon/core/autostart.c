@@ -1,0 +1,75 @@
+/* The machines that start with the host, by a Start like any caller's, once after it was booted. */
+#include "core/manager-private.h"
+
+typedef struct Autostart {
+        Manager *manager; /* weak */
+        char *name;
+} Autostart;
+
+static void autostart_ended(void *userdata, const Refusal *refusal) {
+        Autostart *autostart = userdata;
+        Manager *manager = autostart->manager;
+
+        if (refusal && manager->observer.autostart_failed)
+                manager->observer.autostart_failed(manager->observer_data, autostart->name,
+                                                   refusal);
+        g_free(autostart->name);
+        g_free(autostart);
+}
+
+/* Notes which machines are to start, once it is known whether the host was booted. A daemon that is
+ * only restarted starts nothing that its administrator has stopped. */
+static void manager_note_boot(Manager *manager) {
+        int first = manager->host.ops->first_since_boot(manager->host.self);
+
+        if (first < 0)
+                return;
+        manager->autostarted = true;
+        for (guint i = 0; i < manager->machines->len; i++) {
+                Machine *machine = g_ptr_array_index(manager->machines, i);
+
+                machine->autostart_due =
+                        first > 0 && machine->autostart && !machine_state_is_up(machine->state);
+        }
+}
+
+static bool machine_cards_are_known(Manager *manager, const Machine *machine) {
+        for (guint i = 0; i < machine->gpus->len; i++)
+                if (!manager_knows_card(manager, g_array_index(machine->gpus, PciAddress, i)))
+                        return false;
+        return true;
+}
+
+/* The names of the machines to start; a start may end at once, and take its machine along. One
+ * whose card could not be read waits until it could. */
+static char **manager_take_due(Manager *manager) {
+        g_autoptr(GStrvBuilder) names = g_strv_builder_new();
+
+        for (guint i = 0; i < manager->machines->len; i++) {
+                Machine *machine = g_ptr_array_index(manager->machines, i);
+
+                if (!machine->autostart_due || !machine_cards_are_known(manager, machine))
+                        continue;
+                machine->autostart_due = false;
+                if (machine->autostart && !machine_state_is_up(machine->state))
+                        g_strv_builder_add(names, machine->name);
+        }
+        return g_strv_builder_end(names);
+}
+
+void manager_autostart(Manager *manager) {
+        g_auto(GStrv) names = NULL;
+
+        /* A card that is on its way to being kept could not be a machine's now. */
+        if (!manager->begun || !manager->domains_known || manager->keeps->len > 0)
+                return;
+        if (!manager->autostarted)
+                manager_note_boot(manager);
+        names = manager_take_due(manager);
+        for (guint i = 0; names[i]; i++) {
+                Autostart *autostart = g_new(Autostart, 1);
+
+                *autostart = (Autostart){ manager, g_strdup(names[i]) };
+                manager_start_machine(manager, names[i], autostart_ended, autostart);
+        }
+}
