@@ -66,13 +66,9 @@ static void attribute_set(Definition *definition, xmlNode *element, const char *
 
 /* A card is all that sits in a GPU's slot. */
 static bool is_of_gpus(const GArray *gpus, PciAddress function) {
-        for (guint i = 0; i < gpus->len; i++) {
-                PciAddress gpu = g_array_index(gpus, PciAddress, i);
-
-                if (gpu.domain == function.domain && gpu.bus == function.bus &&
-                    gpu.slot == function.slot)
+        for (guint i = 0; i < gpus->len; i++)
+                if (pci_address_same_slot(g_array_index(gpus, PciAddress, i), function))
                         return true;
-        }
         return false;
 }
 

@@ -92,24 +92,43 @@ bool domain_lend(virDomainPtr domain) {
         return xml;
 }
 
-static void take_back(virDomainPtr domain, bool started) {
+/* The definition as it is then, a new string (g_free()); NULL: it has not changed. */
+static char *take_back(virDomainPtr domain, bool started) {
         g_autofree char *xml = definition_take(domain), *edited = NULL;
 
         /* What could not be asked is looked at again: domain_mend(). */
-        if (xml && definition_at_rest(xml, started, &edited) > 0)
-                (void)define(domain, edited, "put to rest");
+        if (xml && definition_at_rest(xml, started, &edited) > 0 &&
+            define(domain, edited, "put to rest"))
+                return g_steal_pointer(&edited);
+        return NULL;
 }
 
 void domain_take_back(virDomainPtr domain, bool started) {
-        take_back(domain, started);
+        g_autofree char *xml = take_back(domain, started);
+
         lent_remove(domain);
 }
 
-void domain_mend(virDomainPtr domain, const DomainFacts *facts, bool started) {
-        bool managed = false;
+static bool has_managed(const DomainFacts *facts) {
+        for (guint i = 0; i < facts->defined_hostdevs->len; i++)
+                if (g_array_index(facts->defined_hostdevs, DefinedHostdev, i).managed)
+                        return true;
+        return false;
+}
 
-        for (guint i = 0; !managed && i < facts->defined_hostdevs->len; i++)
-                managed = g_array_index(facts->defined_hostdevs, DefinedHostdev, i).managed;
-        if (facts->ours && managed && !is_lent(facts->uuid))
-                take_back(domain, started);
+void domain_mend(virDomainPtr domain, DomainFacts *facts, bool started) {
+        g_autoptr(GArray) functions = NULL;
+        g_autofree char *xml = NULL;
+
+        if (!facts->ours || !has_managed(facts) || is_lent(facts->uuid))
+                return;
+        xml = take_back(domain, started);
+        functions = xml ? definition_functions(xml) : NULL;
+        for (guint i = 0; functions && i < facts->defined_hostdevs->len; i++) {
+                DefinedHostdev *hostdev =
+                        &g_array_index(facts->defined_hostdevs, DefinedHostdev, i);
+
+                if (pci_addresses_find(functions, hostdev->address, NULL))
+                        hostdev->managed = false;
+        }
 }

@@ -28,5 +28,6 @@ bool domain_lend(struct _virDomain *domain);
 void domain_take_back(struct _virDomain *domain, bool started);
 
 /* For a look at a domain that is off or, @started, past its start: takes back what was lent to a
- * start that never came to its end, as when this daemon was killed. Blocks. */
-void domain_mend(struct _virDomain *domain, const DomainFacts *facts, bool started);
+ * start that never came to its end, as when this daemon was killed, and says so in @facts. Blocks.
+ */
+void domain_mend(struct _virDomain *domain, DomainFacts *facts, bool started);

@@ -10,6 +10,8 @@ static DomainFacts *facts_take(DomainFacts *facts) {
         g_array_append_vals(copy->gpus, facts->gpus->data, facts->gpus->len);
         g_array_append_vals(copy->cards, facts->cards->data, facts->cards->len);
         g_array_append_vals(copy->hostdevs, facts->hostdevs->data, facts->hostdevs->len);
+        g_array_append_vals(copy->defined_hostdevs, facts->defined_hostdevs->data,
+                            facts->defined_hostdevs->len);
         for (unsigned i = 0; i < facts->disks->len; i++)
                 g_ptr_array_add(copy->disks, g_strdup(g_ptr_array_index(facts->disks, i)));
         for (unsigned i = 0; i < facts->nics->len; i++)

@@ -189,6 +189,9 @@ static void what_a_killed_daemon_has_lent_is_taken_back(void **state) {
 
         while (is_managed(machine))
                 await(&f, &f.n_seen, f.n_seen + 1);
+        /* Core has heard of nothing else. */
+        assert_int_equal(domain(&f, UUID)->defined_hostdevs->len, 1);
+        assert_false(g_array_index(domain(&f, UUID)->defined_hostdevs, DefinedHostdev, 0).managed);
         act(&f, HYPERVISOR_UNDEFINE, UUID);
         assert_done(&f);
         virDomainFree(machine);
