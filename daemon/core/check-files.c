@@ -15,24 +15,6 @@ static char *image_print(const ImageAnswer *image) {
                                                         : g_steal_pointer(&path);
 }
 
-/* A name that the kernel gives in the order in which devices are found. */
-static bool is_kernel_name(const char *path) {
-        return g_str_has_prefix(path, "/dev/sd") || g_str_has_prefix(path, "/dev/dm-") ||
-               g_str_has_prefix(path, "/dev/vd") || g_str_has_prefix(path, "/dev/nvme") ||
-               g_str_has_prefix(path, "/dev/loop") || g_str_has_prefix(path, "/dev/md");
-}
-
-/* Earlier versions, and people, have written into definitions what a name led to on that day. */
-static const char *image_remedy(const CheckFacts *facts, const ImageAnswer *image) {
-        if (facts->definition && is_kernel_name(image->path))
-                return "That name may be another disk's after each boot: with virsh edit, put the "
-                       "one under /dev/disk/by-id (or of the volume) in its place that "
-                       "BlockDevices= in vmd.conf lists.";
-        return image->remedy
-                       ?: "Put the file into one of the service's ImageDirectories and name it "
-                          "there.";
-}
-
 static void check_image(const CheckFacts *facts, const RequestImage *asked,
                         const ImageAnswer *image, GPtrArray *findings) {
         g_autofree char *path = refusal_show(image->path);
@@ -42,7 +24,11 @@ static void check_image(const CheckFacts *facts, const RequestImage *asked,
                 findings_error(findings,
                                image->verdict == IMAGE_NOT_FOUND ? REFUSAL_IMAGE_NOT_FOUND
                                                                  : REFUSAL_IMAGE_NOT_ALLOWED,
-                               path, image_remedy(facts, image), "Image %s %s.", path, image->why);
+                               path,
+                               image->remedy
+                                       ?: "Put the file into one of the service's "
+                                          "ImageDirectories and name it there.",
+                               "Image %s %s.", path, image->why);
                 return;
         }
         if (asked->writes && image->read_only)
@@ -95,14 +81,16 @@ static void check_twice(const ImageAnswer *image, const ImageAnswer *other, GPtr
                        this, that);
 }
 
-static void check_use(const FileUse *use, const ImageAnswer *image, GPtrArray *findings) {
+/* Two definitions may have one file; only one of the two is ever started. @now: the machine that
+ * gets it runs, or is to. */
+static void check_use(const FileUse *use, const ImageAnswer *image, bool now, GPtrArray *findings) {
         g_autofree char *path = refusal_show(image->path);
         g_autofree char *printed = image_print(image);
         g_autofree char *machine = refusal_show(use->machine);
         g_autofree char *theirs = refusal_show(use->path);
         bool same = g_str_equal(theirs, path);
 
-        if (use->now)
+        if (use->own || (use->now && now))
                 findings_error(findings, REFUSAL_INVALID_OPTION, path,
                                "Detach it there or shut that machine down first, or make a copy.",
                                "File %s is in use by machine %s%s%s.", printed, machine,
@@ -110,8 +98,9 @@ static void check_use(const FileUse *use, const ImageAnswer *image, GPtrArray *f
         else
                 findings_warning(findings, REFUSAL_INVALID_OPTION, path,
                                  "Only one of the two can run at a time; or make a copy.",
-                                 "File %s is a disk of machine %s%s%s too, which does not run.",
-                                 printed, machine, same ? "" : ", as ", same ? "" : theirs);
+                                 "File %s is a disk of machine %s%s%s too, which %s.", printed,
+                                 machine, same ? "" : ", as ", same ? "" : theirs,
+                                 use->now ? "runs" : "does not run");
 }
 
 /* What a running machine has, and nobody can tell what it is. */
@@ -129,41 +118,53 @@ static void tell_unknown(const FileUse *use, GPtrArray *findings) {
                          machine, theirs);
 }
 
-static void check_uses(const CheckFacts *facts, const RequestImage *asked, const ImageAnswer *image,
-                       bool *told, GPtrArray *findings) {
-        for (guint i = 0; facts->files && i < facts->files->len; i++) {
-                const FileUse *use = &g_array_index(facts->files, FileUse, i);
+/* What all disks of a request are judged with. */
+typedef struct Disks {
+        const CheckFacts *facts;
+        GArray *asked; /* RequestImage */
+        bool now;      /* the machine runs, or is to */
+        bool *told;    /* of each FileUse: that nobody knows what it is */
+        GPtrArray *findings;
+} Disks;
 
-                if (!asked->writes && !use->writes)
+static const ImageAnswer *disks_answer(const Disks *disks, guint i) {
+        return g_ptr_array_index(disks->facts->survey->images, i);
+}
+
+static bool disks_writes(const Disks *disks, guint i) {
+        return g_array_index(disks->asked, RequestImage, i).writes;
+}
+
+/* Whether it is one, and may be used. */
+static bool disks_has(const Disks *disks, guint i) {
+        return g_array_index(disks->asked, RequestImage, i).disk &&
+               disks_answer(disks, i)->verdict == IMAGE_OK;
+}
+
+static void check_uses(const Disks *disks, guint disk) {
+        const GArray *uses = disks->facts->files;
+        const ImageAnswer *image = disks_answer(disks, disk);
+
+        for (guint i = 0; uses && i < uses->len; i++) {
+                const FileUse *use = &g_array_index(uses, FileUse, i);
+
+                if (!use->writes && !disks_writes(disks, disk))
                         continue;
                 if (use_meets(use, image))
-                        check_use(use, image, findings);
-                else if (use_is_unknown(use) && !told[i]) {
-                        told[i] = true;
-                        tell_unknown(use, findings);
+                        check_use(use, image, disks->now, disks->findings);
+                else if (use_is_unknown(use) && !disks->told[i]) {
+                        disks->told[i] = true;
+                        tell_unknown(use, disks->findings);
                 }
         }
 }
 
-static const ImageAnswer *answer_to(const CheckFacts *facts, guint i) {
-        return g_ptr_array_index(facts->survey->images, i);
-}
-
-static void check_use_of_disk(const CheckFacts *facts, const GArray *asked, guint i, bool *told,
-                              GPtrArray *findings) {
-        const RequestImage *this = &g_array_index(asked, RequestImage, i);
-
-        if (!this->disk || answer_to(facts, i)->verdict != IMAGE_OK)
-                return;
-        for (guint j = 0; j < i; j++) {
-                const RequestImage *that = &g_array_index(asked, RequestImage, j);
-
-                if (that->disk && (this->writes || that->writes) &&
-                    answer_to(facts, j)->verdict == IMAGE_OK &&
-                    images_meet(answer_to(facts, i), answer_to(facts, j)))
-                        check_twice(answer_to(facts, i), answer_to(facts, j), findings);
-        }
-        check_uses(facts, this, answer_to(facts, i), told, findings);
+static void check_others(const Disks *disks, guint disk) {
+        for (guint i = 0; i < disk; i++)
+                if (disks_has(disks, i) && (disks_writes(disks, i) || disks_writes(disks, disk)) &&
+                    images_meet(disks_answer(disks, disk), disks_answer(disks, i)))
+                        check_twice(disks_answer(disks, disk), disks_answer(disks, i),
+                                    disks->findings);
 }
 
 static void check_volumes(const Request *request, GPtrArray *findings) {
@@ -183,12 +184,17 @@ void check_files(const CheckFacts *facts, const Request *request, GPtrArray *fin
         g_autoptr(GArray) asked = request_images(request);
         g_autofree bool *told = g_new0(bool, facts->files ? facts->files->len + 1 : 1);
         guint answered = facts->survey ? MIN(asked->len, facts->survey->images->len) : 0;
+        Disks disks = { facts, asked, request->start, told, findings };
 
         check_volumes(request, findings);
         for (guint i = 0; i < answered; i++)
-                check_image(facts, &g_array_index(asked, RequestImage, i), answer_to(facts, i),
+                check_image(facts, &g_array_index(asked, RequestImage, i), disks_answer(&disks, i),
                             findings);
         /* Who has them is not known when the host has not said it all; that has been told. */
-        for (guint i = 0; i < answered && facts->survey->error == 0; i++)
-                check_use_of_disk(facts, asked, i, told, findings);
+        for (guint i = 0; i < answered && facts->survey->error == 0; i++) {
+                if (!disks_has(&disks, i))
+                        continue;
+                check_others(&disks, i);
+                check_uses(&disks, i);
+        }
 }

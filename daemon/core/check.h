@@ -46,6 +46,7 @@ typedef struct FileUse {
         const char *path; /* as that machine has it */
         const char *machine;
         bool writes;
+        bool own;                 /* it is the machine that gets the file itself */
         bool now;                 /* it runs, or is being started; else it is only defined */
         int found;                /* as FileAnswer's */
         const GArray *identities; /* FileIdentity; NULL or empty unless found */

@@ -32,9 +32,13 @@ static void attach_end(Attach *attach, const Refusal *refusal) {
 }
 
 static void attach_done(void *userdata, const Refusal *refusal) {
-        TURN(((Attach *)userdata)->manager);
+        Attach *attach = userdata;
+        TURN(attach->manager);
+        Domain *domain = manager_find_domain(attach->manager, attach->uuid);
 
-        attach_end(userdata, refusal);
+        if (!refusal && domain && domain_may_live(domain))
+                domain_claim_more(domain, g_steal_pointer(&attach->claims));
+        attach_end(attach, refusal);
 }
 
 const GPtrArray *domain_device_ids(const DomainFacts *facts, DeviceKind kind) {
@@ -45,6 +49,16 @@ bool domain_ids_have(const GPtrArray *ids, const char *id) {
         for (guint i = 0; i < ids->len; i++)
                 if (g_str_equal(g_ptr_array_index(ids, i), id))
                         return true;
+        return false;
+}
+
+bool manager_attaches(Manager *manager, const char *uuid) {
+        for (guint i = 0; i < manager->attaches->len; i++) {
+                const Attach *attach = g_ptr_array_index(manager->attaches, i);
+
+                if (attach->claims && g_str_equal(attach->uuid, uuid))
+                        return true;
+        }
         return false;
 }
 
@@ -64,7 +78,7 @@ static void attach_take(Attach *attach, Intake *intake, const Domain *domain) {
         Request *request = intake->request;
         GPtrArray *wished = request->disks->len > 0 ? request->disks : request->nics;
 
-        attach->claims = claims_new(request, intake->survey);
+        attach->claims = claims_new(request, false, intake->survey);
         attach->device = g_ptr_array_steal_index(wished, 0);
         device_request_name(attach->device, domain_device_ids(domain->facts, attach->device->kind));
         if (attach->device->kind == DEVICE_DISK) {
@@ -106,6 +120,8 @@ static Intake *attach_intake(Attach *attach, const Machine *machine, DeviceReque
         Request *request = request_new_empty(machine->name);
         Intake *intake = intake_new(attach->manager, INTAKE_ATTACH, request, NULL, attach_judged);
 
+        /* What a machine has that does not run matters when it is started. */
+        request->start = manager_domain_may_live(attach->manager, machine->uuid);
         g_ptr_array_add(device->kind == DEVICE_DISK ? request->disks : request->nics, device);
         intake_set_machine(intake, machine);
         intake->userdata = attach;

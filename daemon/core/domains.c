@@ -15,6 +15,7 @@
 void domain_free(Domain *domain) {
         domain_facts_free(domain->facts);
         g_array_unref(domain->lost);
+        g_clear_pointer(&domain->claims, g_ptr_array_unref);
         g_free(domain);
 }
 
@@ -290,12 +291,15 @@ static void manager_take_domain(Manager *manager, DomainFacts *facts) {
         }
         if (facts->pid == 0 && old_pid != 0) {
                 GArray *live = domain->facts->hostdevs;
+                GPtrArray *files = domain->facts->files;
 
                 /* libvirt is through with it, and told what it would have next time; its QEMU still
                  * has what it had. */
                 facts->pid = old_pid;
                 domain->facts->hostdevs = facts->hostdevs;
                 facts->hostdevs = live;
+                domain->facts->files = facts->files;
+                facts->files = files;
         }
 
         /* One that is back takes its dead for alive until it has tried their monitors. */
@@ -317,6 +321,8 @@ static void manager_take_domain(Manager *manager, DomainFacts *facts) {
         }
         if (domain->facts->pidfd >= 0 && domain->facts->pid != old_pid)
                 domain_watch(manager, domain);
+        if (!domain_may_live(domain) || (old_pid != 0 && domain->facts->pid != old_pid))
+                domain_claim(domain, NULL);
         domain_is_due(domain);
 }
 

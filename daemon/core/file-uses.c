@@ -10,7 +10,7 @@ static void claim_free(FileClaim *claim) {
         g_free(claim);
 }
 
-GPtrArray *claims_new(const Request *request, const SurveyAnswer *survey) {
+GPtrArray *claims_new(const Request *request, bool defined, const SurveyAnswer *survey) {
         GPtrArray *claims = g_ptr_array_new_with_free_func((GDestroyNotify)claim_free);
         g_autoptr(GArray) images = request_images(request);
 
@@ -22,7 +22,7 @@ GPtrArray *claims_new(const Request *request, const SurveyAnswer *survey) {
                 if (!image->disk)
                         continue;
                 claim = g_new0(FileClaim, 1);
-                claim->path = g_strdup(answer->name);
+                claim->path = g_strdup(defined ? image->path : answer->name);
                 claim->writes = image->writes;
                 if (answer->identities)
                         claim->identities = g_array_ref(answer->identities);
@@ -47,12 +47,39 @@ void claims_add_uses(const GPtrArray *claims, const char *machine, bool now, GAr
         }
 }
 
+void domain_claim(Domain *domain, GPtrArray *claims) {
+        g_clear_pointer(&domain->claims, g_ptr_array_unref);
+        domain->claims = claims;
+}
+
+void domain_claim_more(Domain *domain, GPtrArray *claims) {
+        if (domain->claims)
+                g_ptr_array_extend_and_steal(domain->claims, claims);
+        else
+                domain->claims = claims;
+}
+
+/* What the file led to when the running domain was given it. Its name may lead elsewhere by now, as
+ * of a file that was moved or a volume that was renamed; what QEMU has open stays. */
+static const GArray *domain_claimed(const Domain *domain, const DomainFile *file) {
+        for (guint i = 0; domain->claims && file->live && i < domain->claims->len; i++) {
+                const FileClaim *claim = g_ptr_array_index(domain->claims, i);
+
+                if (g_strcmp0(claim->path, file->path) == 0 && claim->identities &&
+                    claim->identities->len > 0)
+                        return claim->identities;
+        }
+        return NULL;
+}
+
 /* One that is only defined is told of in a warning; who wants none need not have it looked at. */
 static bool file_matters(const Intake *intake, const Domain *domain, const DomainFile *file,
                          bool *ret_now) {
         bool own = g_str_equal(domain->facts->uuid, intake->uuid);
 
-        if (own && intake->kind != INTAKE_ATTACH)
+        /* A launch's own claims say what is under way with its domain. */
+        if ((own && intake->kind != INTAKE_ATTACH) ||
+            manager_launches(intake->manager, domain->facts->uuid))
                 return false;
         *ret_now = own || (domain_may_live(domain) && (file->live || !domain->facts->active));
         return *ret_now || intake->checked;
@@ -92,7 +119,7 @@ static int files_find(const GPtrArray *files, const DomainFile *file) {
 static void add_file(const Domain *domain, const DomainFile *file, bool now, void *userdata) {
         GPtrArray *files = userdata;
 
-        if (file->path && files_find(files, file) < 0)
+        if (file->path && !domain_claimed(domain, file) && files_find(files, file) < 0)
                 g_ptr_array_add(files, domain_file_copy(file));
 }
 
@@ -108,21 +135,29 @@ typedef struct Uses {
         GArray *uses;
 } Uses;
 
+static const FileAnswer *intake_find_answer(const Intake *intake, const DomainFile *file) {
+        const GPtrArray *answers = intake->survey ? intake->survey->files : NULL;
+        int i = file->path ? files_find(intake->files, file) : -1;
+
+        return answers && i >= 0 && (guint)i < answers->len ? g_ptr_array_index(answers, i) : NULL;
+}
+
 static void add_use(const Domain *domain, const DomainFile *file, bool now, void *userdata) {
         const Uses *uses = userdata;
-        const Intake *intake = uses->intake;
-        int i = file->path ? files_find(intake->files, file) : -1;
-        const FileAnswer *answer = i >= 0 && intake->survey && intake->survey->files &&
-                                                   (guint)i < intake->survey->files->len
-                                           ? g_ptr_array_index(intake->survey->files, i)
-                                           : NULL;
+        const GArray *claimed = domain_claimed(domain, file);
+        const FileAnswer *answer = claimed ? NULL : intake_find_answer(uses->intake, file);
         FileUse use = {
                 .path = file->path ?: file->volume,
                 .machine = domain->facts->name,
                 .writes = file->writes,
+                .own = g_str_equal(domain->facts->uuid, uses->intake->uuid),
                 .now = now,
-                .found = answer ? answer->found : -ENODATA,
-                .identities = answer ? answer->identities : NULL,
+                .found = claimed  ? 1
+                         : answer ? answer->found
+                                  : -ENODATA,
+                .identities = claimed  ? claimed
+                              : answer ? answer->identities
+                                       : NULL,
         };
 
         g_array_append_val(uses->uses, use);
@@ -152,7 +187,7 @@ static void see_whether_asked(const Domain *domain, const DomainFile *file, bool
                               void *userdata) {
         Asked *asked = userdata;
 
-        if (file->path && files_find(asked->files, file) < 0)
+        if (file->path && !domain_claimed(domain, file) && files_find(asked->files, file) < 0)
                 asked->all = false;
 }
 

@@ -196,6 +196,43 @@ static uint64_t manager_machines_mib(Manager *manager) {
         return sum;
 }
 
+static uint64_t less(uint64_t from, uint64_t what) {
+        return from > what ? from - what : 0;
+}
+
+/* What was promised to machines that are being started, and that nobody sees yet, is not to be had
+ * by another: many start at once with the host. */
+static void manager_count_launches(Manager *manager, CheckFacts *facts) {
+        HostFacts *host = &facts->host;
+
+        for (guint i = 0; i < manager->launches->len; i++) {
+                const Launch *launch = g_ptr_array_index(manager->launches, i);
+                const Domain *domain = manager_find_domain(manager, launch->uuid);
+
+                if (launch->kind == LAUNCH_CREATE_ONLY || (domain && domain->facts->active))
+                        continue;
+                switch (launch->hugepages) {
+                case HUGEPAGES_NONE:
+                        facts->machines_mib += launch->memory_mib;
+                        /* 0 = not known, and stays so. */
+                        if (host->memory_available_mib > 1)
+                                host->memory_available_mib = MAX(
+                                        less(host->memory_available_mib, launch->memory_mib), 1);
+                        break;
+                case HUGEPAGES_2M:
+                        host->hugepages_2m_free =
+                                less(host->hugepages_2m_free, launch->memory_mib / 2);
+                        break;
+                case HUGEPAGES_1G:
+                        host->hugepages_1g_free =
+                                less(host->hugepages_1g_free, launch->memory_mib / 1024);
+                        break;
+                case HUGEPAGES_OTHER:
+                        break;
+                }
+        }
+}
+
 static void intake_look_at_cards(const Intake *intake, GArray *cards, GPtrArray *keep_facts) {
         const GArray *gpus = intake->request->gpus;
 
@@ -261,6 +298,7 @@ static void intake_judge(Intake *intake) {
 
         manager->host.ops->facts(manager->host.self, &facts.host);
         manager->hypervisor.ops->facts(manager->hypervisor.self, &facts.hypervisor);
+        manager_count_launches(manager, &facts);
         intake_look_at_cards(intake, cards, keep);
         intake_look_at_nics(intake, nics);
         facts.files = files = intake_file_uses(intake);

@@ -11,7 +11,7 @@ void launch_free(Launch *launch) {
         request_free(launch->request);
         survey_answer_free(launch->survey);
         g_array_unref(launch->gpus);
-        g_ptr_array_unref(launch->claims);
+        g_clear_pointer(&launch->claims, g_ptr_array_unref);
         refusal_free(launch->failure);
         g_free(launch);
 }
@@ -366,7 +366,10 @@ static void launch_release_gpus(Launch *launch, GpuEvent event, const char *reas
 
 static void launch_end_well(Launch *launch) {
         Machine *machine = launch_machine(launch);
+        Domain *domain = manager_find_domain(launch->manager, launch->uuid);
 
+        if (domain && domain_may_live(domain))
+                domain_claim(domain, g_steal_pointer(&launch->claims));
         launch_release_gpus(launch, GPU_STARTED, "its machine runs");
         if (machine) {
                 machine->launch = NULL;
@@ -539,7 +542,9 @@ static Launch *launch_new(Intake *intake, const Machine *machine) {
         g_strlcpy(launch->name, wish->name, sizeof(launch->name));
         g_strlcpy(launch->uuid, machine ? machine->uuid : uuid ?: wish->uuid, sizeof(launch->uuid));
         launch->gpus = g_array_copy(wish->gpus);
-        launch->claims = claims_new(wish, intake->survey);
+        launch->claims = claims_new(wish, launch->kind == LAUNCH_START_ONLY, intake->survey);
+        launch->memory_mib = wish->memory_mib;
+        launch->hugepages = wish->hugepages;
         launch->done = intake->done;
         launch->ended = intake->ended;
         launch->userdata = intake->userdata;

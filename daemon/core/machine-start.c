@@ -11,14 +11,23 @@ static Intake *start_intake(Manager *manager, const Machine *machine, GPtrArray 
         return intake;
 }
 
+/* What it is being given is in no definition that was judged. */
+static Refusal *attach_refusal(const Machine *machine) {
+        return refusal_new(REFUSAL_INVALID_STATE, machine->name, "Try again in a moment.",
+                           "Machine %s is being given a disk or network interface.", machine->name);
+}
+
 /* The machine, when it is still the one that was asked for and may be started; else answers. */
 static Machine *start_machine(const Intake *intake, ManagerDone done, void *userdata) {
         Machine *machine = intake_machine(intake);
 
-        if (machine)
+        if (!machine)
+                call_refuse(done, userdata, no_such_machine(intake->machine));
+        else if (manager_attaches(intake->manager, machine->uuid))
+                call_refuse(done, userdata, attach_refusal(machine));
+        else
                 return machine_to_ask(intake->manager, machine->name, MACHINE_ASK_START, done,
                                       userdata);
-        call_refuse(done, userdata, no_such_machine(intake->machine));
         return NULL;
 }
 

@@ -30,6 +30,8 @@ typedef struct Domain {
         bool due;              /* what follows from what is known of it has not been seen to */
         GArray *lost;          /* PciAddress: functions that have gone from the bus under its QEMU,
                                 * and that libvirt still lists */
+        GPtrArray *claims; /* FileClaim: what the disks that it runs with led to when it was given
+                            * them; NULL = not known */
 } Domain;
 
 typedef struct Launch {
@@ -40,14 +42,16 @@ typedef struct Launch {
         SurveyAnswer *survey; /* of a Create: the resolved paths */
         char name[65];
         char uuid[37];
-        GArray *gpus;      /* PciAddress: a GPU may vanish under a launch */
-        GPtrArray *claims; /* FileClaim: its disks */
-        unsigned waiting;  /* cards whose helper is awaited in this step */
-        bool awaits_cards; /* it goes on when none is */
-        Refusal *failure;  /* the first thing that went wrong */
-        bool left_over;    /* libvirt went before it could undo a step */
-        bool asked;        /* libvirt was asked for the start, and may have begun it */
-        ManagerDone done;  /* NULL once answered */
+        GArray *gpus;               /* PciAddress: a GPU may vanish under a launch */
+        GPtrArray *claims;          /* FileClaim: its disks */
+        uint64_t memory_mib;        /* what it takes of the host's memory, */
+        RequestHugepages hugepages; /* and of which */
+        unsigned waiting;           /* cards whose helper is awaited in this step */
+        bool awaits_cards;          /* it goes on when none is */
+        Refusal *failure;           /* the first thing that went wrong */
+        bool left_over;             /* libvirt went before it could undo a step */
+        bool asked;                 /* libvirt was asked for the start, and may have begun it */
+        ManagerDone done;           /* NULL once answered */
         void (*ended)(void *userdata);
         void *userdata;
 } Launch;
@@ -480,9 +484,14 @@ typedef struct FileClaim {
 } FileClaim;
 
 /* The claims that follow from @request and what was found out about its files: a new array that
- * owns them. And what they are to others: adds a FileUse of @machine for each to @uses. */
-GPtrArray *claims_new(const Request *request, const SurveyAnswer *survey);
+ * owns them. @defined: the request is what a definition says, and its names stay. And what they are
+ * to others: adds a FileUse of @machine for each to @uses. */
+GPtrArray *claims_new(const Request *request, bool defined, const SurveyAnswer *survey);
 void claims_add_uses(const GPtrArray *claims, const char *machine, bool now, GArray *uses);
+
+/* From now on the domain runs with what @claims (taken; NULL = nobody knows) says; and has more. */
+void domain_claim(Domain *domain, GPtrArray *claims);
+void domain_claim_more(Domain *domain, GPtrArray *claims);
 
 /* The files of other machines that the host has to be asked about for @intake: a new array of
  * DomainFile. Whether its files are all of those that it would be now. */
@@ -501,6 +510,9 @@ void attach_free(Attach *attach);
 
 /* Adds what is being attached to @uses (FileUse). */
 void manager_add_attaching(Manager *manager, GArray *uses);
+
+/* Whether the machine is being given a disk or NIC. */
+bool manager_attaches(Manager *manager, const char *uuid);
 
 /* The ids of the domain's further disks, or of its NICs; and whether @id is one of @ids. */
 const GPtrArray *domain_device_ids(const DomainFacts *facts, DeviceKind kind);

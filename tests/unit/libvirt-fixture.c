@@ -16,6 +16,8 @@ static DomainFacts *facts_take(DomainFacts *facts) {
                 g_ptr_array_add(copy->disks, g_strdup(g_ptr_array_index(facts->disks, i)));
         for (unsigned i = 0; i < facts->nics->len; i++)
                 g_ptr_array_add(copy->nics, g_strdup(g_ptr_array_index(facts->nics, i)));
+        for (guint i = 0; i < facts->files->len; i++)
+                g_ptr_array_add(copy->files, domain_file_copy(g_ptr_array_index(facts->files, i)));
         copy->autostart = facts->autostart;
         copy->stop_asked = facts->stop_asked;
         memcpy(copy->uuid, facts->uuid, sizeof(copy->uuid));

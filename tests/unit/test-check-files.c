@@ -83,20 +83,6 @@ static void a_disk_that_takes_no_writes_is_only_to_be_read(void **state) {
         expect_nothing(scene);
 }
 
-/* Such a definition was made by an earlier version, or by hand. */
-static void a_kernel_name_in_a_definition_is_told_with_its_cure(void **state) {
-        Scene *scene = scene_new();
-        ImageAnswer *answer;
-
-        scene_define(scene);
-        scene->request->image = g_strdup("/dev/sdb");
-        answer = add_answer(scene, "/dev/sdb", 0);
-        answer->verdict = IMAGE_NOT_ALLOWED;
-        answer->why = g_strdup("lies outside the image directories");
-        expect_remedy(scene, REFUSAL_IMAGE_NOT_ALLOWED, "/dev/sdb", "lies outside",
-                      "virsh edit, put the one under /dev/disk/by-id");
-}
-
 static void a_definition_that_has_a_device_as_a_file(void **state) {
         Scene *scene = scene_with_image(1);
 
@@ -176,6 +162,14 @@ static void a_disk_of_another_machine(void **state) {
         use.now = false;
         expect_warning(scene_with_use(use, 7), REFUSAL_INVALID_OPTION, "disk.img",
                        "is a disk of machine other, as /images/disk.img too, which does not run");
+        use.now = true;
+        scene = scene_with_use(use, 7);
+        scene->request->start = false; /* it need not have it when ours starts */
+        expect_warning(scene, REFUSAL_INVALID_OPTION, "disk.img", "too, which runs");
+        use.own = true;
+        scene = scene_with_use(use, 7);
+        scene->request->start = false;
+        expect(scene, REFUSAL_INVALID_OPTION, "disk.img", "in use by");
 }
 
 static void a_disk_that_both_only_read(void **state) {
@@ -222,7 +216,6 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(images_that_are_missing_or_elsewhere),
                 cmocka_unit_test(a_disk_that_takes_no_writes_is_only_to_be_read),
-                cmocka_unit_test(a_kernel_name_in_a_definition_is_told_with_its_cure),
                 cmocka_unit_test(a_definition_that_has_a_device_as_a_file),
                 cmocka_unit_test(one_thing_as_two_disks),
                 cmocka_unit_test(a_disk_and_what_it_is_made_of),

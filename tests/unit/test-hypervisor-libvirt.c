@@ -342,8 +342,26 @@ static void test_clear_words(void **state) {
         }
 }
 
+/* Of the domain that there is at the beginning. */
+static void test_volumes(void **state) {
+        Fixture f = { 0 };
+        const DomainFile *file;
+
+        fixture_open(&f, TEST_URI);
+        await_connected(&f);
+        assert_int_equal(domain(&f, TEST_DOMAIN)->files->len, 2);
+        file = g_ptr_array_index(domain(&f, TEST_DOMAIN)->files, 0);
+        assert_string_equal(file->path, "/pool/v.img");
+        assert_true(file->live);
+        file = g_ptr_array_index(domain(&f, TEST_DOMAIN)->files, 1);
+        assert_null(file->path);
+        assert_string_equal(file->pool, "nowhere");
+        fixture_close(&f);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_volumes),
                 cmocka_unit_test(test_life),
                 cmocka_unit_test(test_shutdown),
                 cmocka_unit_test(test_pause),

@@ -229,6 +229,42 @@ static void what_has_changed_meanwhile_is_asked_again(void **state) {
         world_free(world);
 }
 
+/* As of a volume that was renamed, or a file that was moved: QEMU has what it has opened. */
+static void what_a_machine_runs_with_stays_its_own(void **state) {
+        World *world = scene_with_images();
+
+        make(world, "a", OTHER_CARD, IMAGE);
+        make(world, "b", THIRD_CARD, OTHER);
+        set_lead(world, AS_NAMED(IMAGE), "/dev/dm-1");
+        start_well(world, "a");
+        set_lead(world, AS_NAMED(OTHER), "/dev/dm-1");
+        set_lead(world, AS_NAMED(IMAGE), "/dev/dm-2");
+        start_refused(world, "b", REFUSAL_INVALID_OPTION, "is in use by machine a");
+        world_end_domain(world, world_domain(world, "a"), DOMAIN_OFF_SHUTDOWN);
+        world_run(world);
+        start_well(world, "b");
+        world_free(world);
+}
+
+/* libvirt is through with it, and its QEMU is not dead. */
+static void a_machine_that_is_ending_has_its_disks(void **state) {
+        World *world = scene_with_images();
+        WorldDomain *a;
+
+        make(world, "a", OTHER_CARD, IMAGE);
+        make(world, "b", THIRD_CARD, IMAGE);
+        start_well(world, "a");
+        a = world_domain(world, "a");
+        a->active = false;
+        g_ptr_array_set_size(a->files, 0); /* edited: the next start will have none */
+        look_again(world, "a");
+        start_refused(world, "b", REFUSAL_INVALID_OPTION, "is in use by machine a");
+        world_kill_qemu(world, a);
+        world_run(world);
+        start_well(world, "b");
+        world_free(world);
+}
+
 /* --- cards --- */
 
 static void edit(World *world, const char *element, const char *hostdev) {
@@ -358,6 +394,23 @@ static void sizes_are_looked_at_before_each_start(void **state) {
         world_free(world);
 }
 
+/* What the first takes nobody sees yet. */
+static void memory_is_promised_once(void **state) {
+        World *world = scene_with_images();
+        Caller a = { 0 }, b = { 0 };
+
+        make(world, "a", OTHER_CARD, NULL);
+        make(world, "b", THIRD_CARD, NULL);
+        world->host_facts.machines_limit_mib = 3 * 2048 / 2;
+        manager_start_machine(world->manager, "a", caller_done, &a);
+        manager_start_machine(world->manager, "b", caller_done, &b);
+        world_run(world);
+        assert_done(&a);
+        assert_non_null(strstr(b.message, "MemoryMax"));
+        assert_refused(&b, REFUSAL_INVALID_OPTION);
+        world_free(world);
+}
+
 static void a_running_machine_is_not_started(void **state) {
         World *world = scene_with_images();
         g_autoptr(GPtrArray) findings = NULL;
@@ -399,6 +452,25 @@ static void two_that_get_one_disk_at_once(void **state) {
         world_free(world);
 }
 
+/* The definition that was judged does not have it yet. */
+static void a_machine_that_is_being_given_something_is_not_started(void **state) {
+        World *world = scene_with_images();
+        DeviceRequest *nic = device_request_new(DEVICE_NIC);
+        Caller attached = { 0 }, started = { 0 };
+
+        g_hash_table_insert(world->netdevs, g_strdup("br0"), GINT_TO_POINTER(NETDEV_BRIDGE));
+        nic->type = NIC_BRIDGE;
+        nic->source = g_strdup("br0");
+        make(world, "box", OTHER_CARD, NULL);
+        manager_start_machine(world->manager, "box", caller_done, &started);
+        manager_attach_device(world->manager, "box", nic, caller_attached, &attached);
+        world_run(world);
+        assert_done(&attached);
+        assert_refused(&started, REFUSAL_INVALID_STATE);
+        start_well(world, "box");
+        world_free(world);
+}
+
 /* Both may have it, as only one can be started. */
 static void a_disk_goes_from_one_machine_to_another(void **state) {
         World *world = scene_with_images();
@@ -423,6 +495,8 @@ int main(void) {
                 cmocka_unit_test(a_disk_of_somebody_elses_domain),
                 cmocka_unit_test(a_disk_that_nobody_can_look_at_is_a_warning),
                 cmocka_unit_test(what_has_changed_meanwhile_is_asked_again),
+                cmocka_unit_test(what_a_machine_runs_with_stays_its_own),
+                cmocka_unit_test(a_machine_that_is_ending_has_its_disks),
                 cmocka_unit_test(another_card_in_element_and_definition_is_the_one_that_is_moved),
                 cmocka_unit_test(element_and_definition_that_differ_are_refused),
                 cmocka_unit_test(a_host_device_that_was_taken_out_is_missed),
@@ -430,7 +504,9 @@ int main(void) {
                 cmocka_unit_test(a_machine_that_runs_without_its_card_was_not_started),
                 cmocka_unit_test(networks_are_looked_up_before_each_start),
                 cmocka_unit_test(sizes_are_looked_at_before_each_start),
+                cmocka_unit_test(memory_is_promised_once),
                 cmocka_unit_test(a_running_machine_is_not_started),
+                cmocka_unit_test(a_machine_that_is_being_given_something_is_not_started),
                 cmocka_unit_test(two_that_get_one_disk_at_once),
                 cmocka_unit_test(a_disk_goes_from_one_machine_to_another),
         };
