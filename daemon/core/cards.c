@@ -8,15 +8,22 @@
 int gpu_write_record(Manager *manager, Gpu *gpu) {
         int r = manager->host.ops->ledger_write(manager->host.self, gpu->record);
 
-        if (r >= 0)
-                gpu->recorded = true;
-        return r;
+        if (r < 0)
+                return gpu->written && card_records_equal(gpu->written, gpu->record) ? 0 : r;
+        card_record_free(gpu->written);
+        gpu->written = card_record_copy(gpu->record);
+        return 0;
+}
+
+/* Whether the record that the ledger has brings every function back where it came from, too. */
+static bool gpu_is_accounted_for(const Gpu *gpu) {
+        return gpu->written && card_origins_equal(gpu->written, gpu->record);
 }
 
 void gpu_forget_record(Manager *manager, Gpu *gpu) {
-        if (gpu->recorded)
+        if (gpu->written)
                 manager->host.ops->ledger_remove(manager->host.self, gpu->address);
-        gpu->recorded = false;
+        g_clear_pointer(&gpu->written, card_record_free);
         g_clear_pointer(&gpu->record, card_record_free);
 }
 
@@ -95,28 +102,34 @@ static bool gpu_is_forsaken(Manager *manager, const Gpu *gpu) {
 static int card_origins(void *userdata, PciAddress card, const GArray *origins) {
         Manager *manager = userdata;
         Gpu *gpu = manager_find_gpu(manager, card);
+        int r;
 
         if (!gpu || !gpu->record)
                 return -ENODEV;
-        if (gpu_is_forsaken(manager, gpu) && !gpu->recorded)
+        if (gpu_is_forsaken(manager, gpu) && !gpu->written)
                 return -ECANCELED;
         /* Of what was moved already the record knows better. */
         for (guint i = 0; gpu->view.pending == GPU_PENDING_BINDING && i < origins->len; i++) {
                 const FunctionOrigin *told = &g_array_index(origins, FunctionOrigin, i);
                 FunctionOrigin *origin = record_origin(gpu->record, told->address);
 
-                if (origin && (!gpu->recorded || !origin->known)) {
+                if (origin && (!gpu->written || !origin->known)) {
                         FunctionPower ours = origin->power;
                         FunctionIds ids = origin->ids;
 
                         *origin = *told;
                         origin->ids = ids;
                         /* What it reads there now we have set, before somebody else moved it. */
-                        if (gpu->recorded && function_power_is_known(&ours))
+                        if (gpu->written && function_power_is_known(&ours))
                                 origin->power = ours;
                 }
         }
-        return gpu_write_record(manager, gpu);
+        r = gpu_write_record(manager, gpu);
+        /* Of a card that stays on vfio-pci afterwards a later daemon need not know the machine. */
+        if (r < 0 && gpu_is_accounted_for(gpu) && !gpu->written->return_to_host &&
+            !gpu->record->return_to_host)
+                return 0;
+        return r;
 }
 
 int gpu_want_on_host(Manager *manager, Gpu *gpu, bool any_host_driver) {
@@ -131,6 +144,10 @@ int gpu_want_on_host(Manager *manager, Gpu *gpu, bool any_host_driver) {
         gpu->record->any_host_driver = any_host_driver;
         gpu->record->machine_uuid[0] = '\0';
         r = gpu_write_record(manager, gpu);
+        /* The ledger, which is full perhaps, says enough: what a helper has begun with a card of no
+         * machine a later daemon finishes. */
+        if (r < 0 && gpu_is_accounted_for(gpu))
+                return 0;
         if (r < 0) {
                 card_record_free(gpu->record);
                 gpu->record = g_steal_pointer(&before);
@@ -186,7 +203,7 @@ void gpu_settle(Manager *manager, Gpu *gpu, bool despite_fault) {
             (manager_domain_may_live(manager, gpu->record->machine_uuid) ||
              manager_domain_awaits_libvirt(manager, gpu->record->machine_uuid)))
                 return;
-        if (!gpu->recorded) {
+        if (!gpu->written) {
                 /* No helper has come so far as to touch it. */
                 gpu_forget_record(manager, gpu);
                 gpu_note(gpu, GPU_CURED);
@@ -262,7 +279,7 @@ static void card_end_call(Manager *manager, Gpu *gpu, bool was_binding, Handover
                 return;
         if (failed && !call->failure)
                 call->failure = card_refusal(gpu->address, outcome, message);
-        if (was_binding && failed && gpu->recorded)
+        if (was_binding && failed && gpu->written)
                 gpu_want_on_host(manager, gpu, false);
         if (was_binding && outcome == HANDOVER_FAILED)
                 gpu_settle(manager, gpu, true);
@@ -387,7 +404,7 @@ static void card_moved(void *userdata, PciAddress card, HandoverOutcome outcome,
         was_binding = gpu->view.pending == GPU_PENDING_BINDING;
         was_stuck = gpu->view.fault == GPU_FAULT_STUCK;
         was_forsaken = gpu_is_forsaken(manager, gpu);
-        if (was_forsaken && outcome == HANDOVER_FAILED && !gpu->recorded)
+        if (was_forsaken && outcome == HANDOVER_FAILED && !gpu->written)
                 gpu_note(gpu, GPU_LET_GO); /* nothing was touched, as card_origins() has said */
         else if (r >= 0 && card_is_accepted(manager, gpu, outcome)) {
                 outcome = HANDOVER_STAYS;
@@ -468,6 +485,8 @@ static void device_changed(void *userdata, PciAddress address) {
         gpu = manager_look_at_gpu(manager, address);
         if (!gpu)
                 return;
+        if (gpu->keep == KEEP_WAITS)
+                gpu->keep = KEEP_DUE;
         drivers_now = gpu_drivers(gpu);
         driver_changed = drivers && !g_str_equal(drivers, drivers_now);
         /* What the kernel had refused somebody has done: perhaps the cause is gone. */

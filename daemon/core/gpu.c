@@ -18,9 +18,11 @@ void gpu_free(Gpu *gpu) {
                 return;
         device_facts_free(gpu->facts);
         card_record_free(gpu->record);
+        card_record_free(gpu->written);
         g_free(gpu->fault_message);
         g_free(gpu->host_driver);
         g_free(gpu->machine_name);
         g_free(gpu->link_speed);
+        g_free(gpu->keep_told);
         g_free(gpu);
 }

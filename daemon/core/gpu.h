@@ -25,6 +25,14 @@ typedef struct GpuDrift {
         char driver[64];
 } GpuDrift;
 
+/* How far the service is with a card that is kept for machines. */
+typedef enum GpuKeep {
+        KEEP_DUE,
+        KEEP_TAKEN, /* it was taken to vfio-pci, or is on its way */
+        KEEP_WAITS, /* that was refused, and is tried again when device_changed comes next */
+        KEEP_LEFT,  /* somebody wants it at the host */
+} GpuKeep;
+
 typedef struct Gpu {
         PciAddress address;
         uint64_t instance;  /* tells this card from others that were at the address before */
@@ -37,15 +45,17 @@ typedef struct Gpu {
         char *link_speed;
         unsigned link_width;
 
-        CardRecord *record;  /* what to do with the card in the end; NULL = nothing, it is where it
-                              * belongs */
-        bool recorded;       /* the ledger has the record */
+        CardRecord *record; /* what to do with the card in the end; NULL = nothing, it is where it
+                             * belongs */
+        CardRecord
+                *written; /* the same as the ledger has it, an earlier one perhaps; NULL = none */
         bool record_unknown; /* what the ledger says of it could not be read: it is not touched */
         bool unread;         /* the last look has failed, and facts is older */
         bool moved_unseen;   /* a helper has ended since facts were read */
-        bool kept;           /* facts->kept was seen to */
-        Launch *launch;      /* weak: the launch that has reserved it */
-        Launch *awaited_by;  /* weak: the launch that waits for the helper at this card */
+        char *keep_told;     /* why that was refused, as the observer was told; NULL = it was not */
+        GpuKeep keep;
+        Launch *launch;     /* weak: the launch that has reserved it */
+        Launch *awaited_by; /* weak: the launch that waits for the helper at this card */
 
         unsigned untold;     /* GpuChange: changed since the observer was told */
         GpuState told_state; /* what the observer was told last */

@@ -77,6 +77,32 @@ CardRecord *card_record_new(PciAddress card) {
         return record;
 }
 
+static bool origins_equal(const FunctionOrigin *one, const FunctionOrigin *other) {
+        return pci_address_equal(one->address, other->address) &&
+               memcmp(&one->ids, &other->ids, sizeof one->ids) == 0 &&
+               strcmp(one->driver, other->driver) == 0 &&
+               strcmp(one->driver_override, other->driver_override) == 0 &&
+               strcmp(one->power.d3cold_allowed, other->power.d3cold_allowed) == 0 &&
+               strcmp(one->power.control, other->power.control) == 0 && one->known == other->known;
+}
+
+bool card_origins_equal(const CardRecord *one, const CardRecord *other) {
+        if (one->origins->len != other->origins->len)
+                return false;
+        for (guint i = 0; i < one->origins->len; i++)
+                if (!origins_equal(&g_array_index(one->origins, FunctionOrigin, i),
+                                   &g_array_index(other->origins, FunctionOrigin, i)))
+                        return false;
+        return true;
+}
+
+bool card_records_equal(const CardRecord *one, const CardRecord *other) {
+        return pci_address_equal(one->card, other->card) && card_origins_equal(one, other) &&
+               strcmp(one->machine_uuid, other->machine_uuid) == 0 &&
+               one->return_to_host == other->return_to_host &&
+               one->any_host_driver == other->any_host_driver;
+}
+
 CardRecord *card_record_copy(const CardRecord *record) {
         CardRecord *copy = card_record_new(record->card);
 

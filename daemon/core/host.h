@@ -131,6 +131,9 @@ typedef struct CardRecord {
 
 CardRecord *card_record_new(PciAddress card);
 CardRecord *card_record_copy(const CardRecord *record);
+bool card_records_equal(const CardRecord *one, const CardRecord *other);
+/* Whether both have the same functions come from the same places. */
+bool card_origins_equal(const CardRecord *one, const CardRecord *other);
 void card_record_free(CardRecord *record);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(CardRecord, card_record_free)
 
@@ -317,6 +320,9 @@ typedef struct HostOps {
          * be read, as a record of the ledger or the writing of one, is tried again: device_changed
          * follows, later and later, until it has gone well. */
         int (*look)(void *self, PciAddress address, DeviceFacts **ret);
+        /* Has device_changed follow by the clock: after a second, and later each time that it is
+         * @wanted once more; until it is not. */
+        void (*look_later)(void *self, PciAddress address, bool wanted);
         /* Asks for the link's speed and width; link_read follows, unless the device does not
          * answer. While the same is asked already nothing more is done. */
         void (*read_link)(void *self, PciAddress address);

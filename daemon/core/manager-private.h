@@ -212,7 +212,8 @@ int gpu_begin_binding(Manager *manager, Gpu *gpu, const char *uuid);
 void gpu_settle(Manager *manager, Gpu *gpu, bool despite_fault);
 void manager_settle(Manager *manager);
 
-/* Puts the card's record into the ledger; 0 or negative errno. And forgets it, there and here. */
+/* Puts the card's record into the ledger; 0, also when that failed and the same stands there
+ * already, or a negative errno. And forgets it, there and here. */
 int gpu_write_record(Manager *manager, Gpu *gpu);
 void gpu_forget_record(Manager *manager, Gpu *gpu);
 
@@ -244,6 +245,9 @@ bool gpu_partly_on_vfio(const Gpu *gpu);
 
 /* Begins to take to vfio-pci what is kept for machines and was not seen to yet. */
 void manager_keep_gpus(Manager *manager);
+
+/* Leaves the GPU where it is, as a Release asks, until it is kept no more. */
+void gpu_stop_keeping(Manager *manager, Gpu *gpu);
 
 /* --- holders.c --- */
 

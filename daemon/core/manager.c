@@ -313,6 +313,7 @@ static void manager_release_asked(Manager *manager, Gpu *gpu, ManagerDone done, 
                 call_refuse(done, userdata, handover_refusal(gpu->address, r));
                 return;
         }
+        gpu_stop_keeping(manager, gpu);
         manager_await_return(manager, gpu, done, userdata);
 }
 
@@ -327,6 +328,7 @@ static Gpu *gpu_to_release(Manager *manager, PciAddress address, ManagerDone don
                 return NULL;
         }
         if (!gpu->record && !gpu_partly_on_vfio(gpu)) {
+                gpu_stop_keeping(manager, gpu);
                 done(userdata, NULL);
                 return NULL;
         }

@@ -74,7 +74,7 @@ static int gpu_take_record(Manager *manager, Gpu *gpu) {
                 return host->ops->ledger_set_aside(host->self, gpu->address);
 
         gpu->record = g_steal_pointer(&record);
-        gpu->recorded = true;
+        gpu->written = card_record_copy(gpu->record);
         return gpu_undo_half_bind(manager, gpu);
 }
 
@@ -107,7 +107,7 @@ void gpu_learn_record(Manager *manager, Gpu *gpu) {
                 return;
         }
         gpu->record_unknown = true;
-        gpu->recorded = false;
+        g_clear_pointer(&gpu->written, card_record_free);
         g_clear_pointer(&gpu->record, card_record_free);
         gpu_note(gpu, GPU_UNACCOUNTED);
         message = fault_message(gpu->address, r);

@@ -66,6 +66,12 @@ static int host_look(void *self, PciAddress address, DeviceFacts **ret) {
         return 0;
 }
 
+static void host_look_later(void *self, PciAddress address, bool wanted) {
+        SystemHost *host = self;
+
+        look_again_note(host->again, address, LOOK_AT_USERS, wanted ? -EBUSY : 0);
+}
+
 static void host_read_link(void *self, PciAddress address) {
         SystemHost *host = self;
 
@@ -148,6 +154,7 @@ static const HostOps host_ops = {
         .netdev = host_netdev_kind,
         .first_since_boot = host_first,
         .look = host_look,
+        .look_later = host_look_later,
         .read_link = host_read_link,
         .handover = host_handover,
         .handing_over = host_handing_over,

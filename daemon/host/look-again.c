@@ -8,6 +8,7 @@
 
 #define FIRST_USEC (1 * UINT64_C(1000000))
 #define LAST_USEC  (30 * UINT64_C(1000000))
+#define USERS_USEC (60 * UINT64_C(1000000)) /* the last, while nothing else is to be read */
 
 typedef struct Unread {
         PciAddress address;
@@ -87,6 +88,7 @@ static void end_tell(PciAddress address, LookAt what) {
 static void note_failure(LookAgain *again, PciAddress address, LookAt what, int r) {
         Unread fresh = { .address = address };
         Unread *unread;
+        uint64_t last;
         guint i;
 
         if (!find(again, address, &i)) {
@@ -94,12 +96,13 @@ static void note_failure(LookAgain *again, PciAddress address, LookAt what, int 
                 g_array_append_val(again->unread, fresh);
         }
         unread = &g_array_index(again->unread, Unread, i);
-        if (!unread->failing[what])
+        if (!unread->failing[what] && what != LOOK_AT_USERS)
                 failure_tell(address, what, r);
         unread->failing[what] = true;
         if (unread->due != 0)
                 return;
-        unread->wait = unread->wait == 0 ? FIRST_USEC : MIN(unread->wait * 2, LAST_USEC);
+        last = what == LOOK_AT_USERS ? USERS_USEC : LAST_USEC;
+        unread->wait = unread->wait == 0 ? FIRST_USEC : MIN(unread->wait * 2, last);
         unread->due = now_usec() + unread->wait;
         timer_set(again);
 }
@@ -112,7 +115,7 @@ static void note_answer(LookAgain *again, PciAddress address, LookAt what) {
         if (!find(again, address, &i))
                 return;
         unread = &g_array_index(again->unread, Unread, i);
-        if (unread->failing[what])
+        if (unread->failing[what] && what != LOOK_AT_USERS)
                 end_tell(address, what);
         unread->failing[what] = false;
         for (LookAt other = 0; other < _LOOK_AT_MAX; other++)
@@ -152,12 +155,15 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
 
         for (guint i = 0; i < due->len; i++) {
                 PciAddress address = g_array_index(due, PciAddress, i);
+                const Unread *unread;
                 guint index;
 
                 again->look(again->userdata, address);
+                if (!find(again, address, &index))
+                        continue;
                 /* Nobody is interested any more. */
-                if (find(again, address, &index) &&
-                    g_array_index(again->unread, Unread, index).due == 0)
+                unread = &g_array_index(again->unread, Unread, index);
+                if (unread->due == 0 && !unread->failing[LOOK_AT_USERS])
                         g_array_remove_index_fast(again->unread, index);
         }
         timer_set(again);

@@ -1,5 +1,6 @@
 /* What could not be read of a device is not known, and no event will say that it could be read now:
- * so it is looked at again by the clock, after a second first, and later and later. */
+ * so it is looked at again by the clock, after a second first, and later and later. So is a card
+ * that somebody uses, for no event says that they have ended. */
 #pragma once
 
 #include "core/pci-address.h"
@@ -12,6 +13,7 @@ typedef struct LookAgain LookAgain;
 typedef enum LookAt {
         LOOK_AT_DEVICE, /* the facts of it */
         LOOK_AT_RECORD, /* the ledger's record of it, which may have to be written, too */
+        LOOK_AT_USERS,  /* whether anybody uses it: told long after the look, and not the journal */
         _LOOK_AT_MAX,
 } LookAt;
 

@@ -143,6 +143,24 @@ void world_function_set_driver(WorldFunction *function, const char *driver) {
                 world_power_set(function->power.control, "auto");
 }
 
+static void world_look_later(void *self, PciAddress address, bool wanted) {
+        World *world = self;
+
+        world_unmark(world->looks_later, address);
+        if (wanted)
+                g_array_append_val(world->looks_later, address);
+}
+
+void world_let_time_pass(World *world) {
+        g_autoptr(GArray) due = g_array_copy(world->looks_later);
+
+        g_array_set_size(world->looks_later, 0);
+        for (guint i = 0; i < due->len; i++)
+                world->host_events->device_changed(world->manager,
+                                                   g_array_index(due, PciAddress, i));
+        world_run(world);
+}
+
 void world_uevent(World *world, const char *address) {
         world->host_events->device_changed(world->manager, world_address(address));
         world_check(world);
@@ -404,6 +422,7 @@ Host world_host(World *world) {
                 .netdev = world_netdev,
                 .first_since_boot = world_first_since_boot,
                 .look = world_look,
+                .look_later = world_look_later,
                 .read_link = world_read_link,
                 .handover = world_handover,
                 .handing_over = world_handing_over,

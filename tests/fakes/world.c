@@ -83,6 +83,7 @@ World *world_new(void) {
         world->stuck = g_array_new(FALSE, TRUE, sizeof(PciAddress));
         world->refused = g_array_new(FALSE, TRUE, sizeof(PciAddress));
         world->no_return = g_array_new(FALSE, TRUE, sizeof(PciAddress));
+        world->looks_later = g_array_new(FALSE, TRUE, sizeof(PciAddress));
         world->holders = g_ptr_array_new_with_free_func((GDestroyNotify)holder_free);
         world->netdevs = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         world->networks = g_ptr_array_new_with_free_func(g_free);
@@ -114,6 +115,7 @@ void world_free(World *world) {
         g_array_unref(world->stuck);
         g_array_unref(world->refused);
         g_array_unref(world->no_return);
+        g_array_unref(world->looks_later);
         g_ptr_array_unref(world->holders);
         g_hash_table_unref(world->images);
         g_hash_table_unref(world->leads);

@@ -96,6 +96,7 @@ struct World {
         unsigned surveys;                    /* answered so far */
         bool drop_hostdevs;                  /* a domain is started without its host devices */
 
+        GArray *looks_later; /* PciAddress: what the clock is set for */
         unsigned handovers_begun;
         pid_t next_pid;
         const HostEvents *host_events;
@@ -136,6 +137,8 @@ void world_run(World *world);
 void world_uevent(World *world, const char *address);
 /* Tells it of every GPU there is, as after lost events. */
 void world_list(World *world);
+/* The clock: what was to be looked at later is looked at now. */
+void world_let_time_pass(World *world);
 /* Ends a helper that is stuck, with its work done. */
 void world_unstick(World *world, const char *address);
 /* Ends it without: killed at its deadline, it is gone when the driver lets go at last. */

@@ -111,6 +111,22 @@ static void what_nobody_looks_at_any_more_is_forgotten(void **state) {
         assert_told(scene, SECOND * 5 / 2, "");
 }
 
+/* Who uses a card is told only when other processes were looked at. */
+static void an_answer_that_comes_late_has_the_next_look_wait_longer(void **state) {
+        Scene *scene = *state;
+
+        scene->device = 1;
+        look_again_note(scene->again, at(7), LOOK_AT_USERS, -EBUSY);
+        assert_told(scene, SECOND * 3 / 2, "7 ");
+        assert_told(scene, SECOND * 3 / 2, "");
+        look_again_note(scene->again, at(7), LOOK_AT_USERS, -EBUSY);
+        assert_told(scene, SECOND * 3 / 2, "");
+        assert_told(scene, SECOND, "7 ");
+        look_again_note(scene->again, at(7), LOOK_AT_USERS, 0);
+        look_again_note(scene->again, at(7), LOOK_AT_USERS, -EBUSY);
+        assert_told(scene, SECOND * 3 / 2, "7 ");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -119,6 +135,7 @@ int main(void) {
                 TEST(both_of_what_there_is_to_read_have_to_be_read),
                 TEST(many_failures_are_told_once_each),
                 TEST(what_nobody_looks_at_any_more_is_forgotten),
+                TEST(an_answer_that_comes_late_has_the_next_look_wait_longer),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -137,25 +137,72 @@ static void what_was_released_is_not_taken_again(void **unused) {
         world_free(world);
 }
 
-static void what_somebody_uses_is_not_taken_and_that_is_told_once(void **unused) {
-        World *world = scene();
-        Holder *holder = g_new0(Holder, 1);
+static void hold(World *world, pid_t pid, const char *command) {
+        Holder *holder = holder_new(HOLDER_PROCESS, "/dev/dri/card0");
 
-        holder->pid = 1;
-        holder->command = g_strdup("Xorg");
-        holder->unit = g_strdup("");
-        holder->node = g_strdup("/dev/dri/card0");
+        holder->pid = pid;
+        g_free(holder->command);
+        holder->command = g_strdup(command);
+        g_ptr_array_set_size(world->holders, 0);
         g_ptr_array_add(world->holders, holder);
+}
+
+static World *scene_with_a_card_in_use(void) {
+        World *world = scene();
+
+        hold(world, 4711, "alsactl");
         boot(world);
         assert_int_equal(state_of(world, CARD), GPU_HOST_BOUND);
         assert_int_equal(failures, 1);
         assert_int_equal(failure, REFUSAL_GPU_BUSY);
+        return world;
+}
 
+/* It is told once for each reason, and the next process of the same kind is the same one. */
+static void what_somebody_uses_is_taken_when_they_have_ended(void **unused) {
+        World *world = scene_with_a_card_in_use();
+
+        hold(world, 4712, "alsactl");
+        world_let_time_pass(world);
+        assert_int_equal(state_of(world, CARD), GPU_HOST_BOUND);
+        assert_int_equal(failures, 1);
+        hold(world, 4713, "Xorg");
+        world_let_time_pass(world);
+        assert_int_equal(failures, 2);
+
+        g_ptr_array_set_size(world->holders, 0);
+        world_run(world);
+        assert_int_equal(state_of(world, CARD), GPU_HOST_BOUND); /* no event has told */
+        world_let_time_pass(world);
+        assert_int_equal(state_of(world, CARD), GPU_VFIO_BOUND);
+        assert_int_equal(world->looks_later->len, 0);
+        assert_int_equal(failures, 2);
+        world_free(world);
+}
+
+static void what_is_released_while_somebody_uses_it_is_not_tried_again(void **unused) {
+        World *world = scene_with_a_card_in_use();
+        Caller caller = { 0 };
+
+        manager_release_gpu(world->manager, card(), caller_done, &caller);
+        world_run(world);
+        assert_done(&caller);
+        assert_int_equal(world->looks_later->len, 0);
         g_ptr_array_set_size(world->holders, 0);
         world_uevent(world, CARD);
         world_run(world);
         assert_int_equal(state_of(world, CARD), GPU_HOST_BOUND);
-        assert_int_equal(failures, 1);
+        world_free(world);
+}
+
+static void what_is_kept_no_more_is_not_tried_again(void **unused) {
+        World *world = scene_with_a_card_in_use();
+
+        world_function(world, CARD)->kept = false;
+        g_ptr_array_set_size(world->holders, 0);
+        world_let_time_pass(world);
+        assert_int_equal(state_of(world, CARD), GPU_HOST_BOUND);
+        assert_int_equal(world->looks_later->len, 0);
         world_free(world);
 }
 
@@ -208,7 +255,9 @@ int main(void) {
                 cmocka_unit_test(one_that_is_there_without_its_companion_is_completed),
                 cmocka_unit_test(one_that_is_marked_later_is_taken_then),
                 cmocka_unit_test(what_was_released_is_not_taken_again),
-                cmocka_unit_test(what_somebody_uses_is_not_taken_and_that_is_told_once),
+                cmocka_unit_test(what_somebody_uses_is_taken_when_they_have_ended),
+                cmocka_unit_test(what_is_released_while_somebody_uses_it_is_not_tried_again),
+                cmocka_unit_test(what_is_kept_no_more_is_not_tried_again),
                 cmocka_unit_test(a_machine_that_starts_with_the_host_waits_for_its_kept_card),
                 cmocka_unit_test(a_daemon_that_is_killed_at_any_step_keeps_it_in_the_end),
         };
