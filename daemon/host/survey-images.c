@@ -51,6 +51,15 @@ static ImageAnswer *answer_refuse(const char *path, const char *why) {
         return answer_new(path, IMAGE_NOT_ALLOWED, why, NULL);
 }
 
+/* libvirt writes such a character as it is into an attribute of its XML, and reads it again as a
+ * blank: another name. */
+static bool path_has_controls(const char *path) {
+        for (; *path; path++)
+                if (g_ascii_iscntrl(*path))
+                        return true;
+        return false;
+}
+
 static bool path_climbs(const char *path) {
         g_auto(GStrv) parts = g_strsplit(path, "/", -1);
 
@@ -344,6 +353,8 @@ ImageAnswer *image_survey(const ImageRules *rules, const char *path, bool qcow2)
 
         if (!*path || strcmp(path, ".") == 0)
                 return answer_refuse(path, "has no name");
+        if (path_has_controls(path))
+                return answer_refuse(path, "has a control character in its name; rename it");
         if (path_climbs(path))
                 return answer_refuse(path, "has a \"..\" in its path");
         if (*path != '/')

@@ -140,7 +140,7 @@ static void test_folder_shut_to_qemu(void **state) {
 }
 
 static void test_apparmor(void **state) {
-        static const char odd[] = "[]*?{}^\"\\\n\t";
+        static const char odd[] = "[]*?{}^\"\\";
         ImageScene *scene = *state;
 
         scene->rules.apparmor = true;
@@ -162,6 +162,9 @@ static void test_apparmor(void **state) {
         /* Only what it resolves to stands in the rules. */
         image_scene_link(scene, "images/[1].img", "disk.img");
         image_scene_expect(scene, "[1].img", OK, NULL);
+        image_scene_file(scene, "images/a\nb.img", "", 0);
+        image_scene_link(scene, "images/plain.img", "a\nb.img");
+        image_scene_expect(scene, "plain.img", REFUSED, "AppArmor");
 }
 
 static void test_apparmor_places(void **state) {

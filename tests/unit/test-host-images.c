@@ -85,15 +85,20 @@ static void test_rules(void **state) {
                 assert_verdict(*state, cases[i].path, cases[i].verdict, cases[i].resolved);
 }
 
-/* A name that is too long, and one with odd characters. */
+/* A name that is too long, one with odd characters, and those that would be other names after
+ * libvirt has written them into its XML. */
 static void test_odd_names(void **state) {
         ImageScene *scene = *state;
         g_autofree char *name = g_strnfill(300, 'x');
         g_autofree char *path = g_strconcat("R/images/", name, NULL);
 
         assert_verdict(scene, path, IMAGE_NOT_ALLOWED, NULL);
-        image_scene_file(scene, "images/a\tb\nc \"'<&.img", "", 0);
-        assert_verdict(scene, "a\tb\nc \"'<&.img", IMAGE_OK, "images/a\tb\nc \"'<&.img");
+        image_scene_file(scene, "images/a b c \"'<&.img", "", 0);
+        assert_verdict(scene, "a b c \"'<&.img", IMAGE_OK, "images/a b c \"'<&.img");
+        image_scene_file(scene, "images/a\tb.img", "", 0);
+        assert_verdict(scene, "a\tb.img", IMAGE_NOT_ALLOWED, NULL);
+        image_scene_file(scene, "images/a\nb.img", "", 0);
+        assert_verdict(scene, "R/images/a\nb.img", IMAGE_NOT_ALLOWED, NULL);
 }
 
 /* What was listed as a block device and is none is judged like any other file; a name that somebody
