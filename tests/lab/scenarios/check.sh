@@ -51,6 +51,13 @@ let_go() {
 
 wait_until "the service is there" 120 service_is_up
 
+# --- Interrupts ---
+
+stands NoIOMMU 'The host.+s IOMMU does not remap interrupts' "an IOMMU that VFIO refuses" "$GPU_USB"
+echo Y > /sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts
+check "whoever takes the risk is not refused" \
+    bash -c '! grep -q "remap interrupts" <<< "$1"' _ "$(check_of "$GPU_USB")"
+
 # --- The boot display ---
 
 equal "the firmware's framebuffer is there" vesafb "$(sed -n 's/.* : \(vesafb\)$/\1/p' /proc/iomem)"
@@ -58,6 +65,28 @@ equal "its GPU shows the console" true "$(gpu_get "$GPU_BOOT" BootDisplay)"
 stands BootDisplay 'GPU 0000:00:01.0 shows .* the framebuffer vesafb lies' "the boot display" "$GPU_BOOT"
 check "and the way to be without" grep -q 'initcall_blacklist=sysfb_init' <<< "$(check_of "$GPU_BOOT")"
 equal "another GPU does not" false "$(gpu_get "$GPU_USB" BootDisplay)"
+
+# --- A bridge in the group ---
+
+vfio_node() { echo "/dev/vfio/$(basename "$(realpath "/sys/bus/pci/devices/$1/iommu_group")")"; }
+group_is_viable() { # NODE: as VFIO says: VFIO_GROUP_GET_STATUS, include/uapi/linux/vfio.h
+    python3 -c "
+import fcntl, os, struct
+status = fcntl.ioctl(os.open('$1', os.O_RDWR), 0x3b67, struct.pack('II', 8, 0))
+raise SystemExit(struct.unpack('II', status)[1] & 1 == 0)"
+}
+group_is_not_viable() { ! group_is_viable "$1"; }
+equal "the bridge is on a driver that does DMA by the kernel's tables" shpchp "$(driver_of "$BRIDGE")"
+stands GroupNotViable "GPU $GPU_BRIDGED .* bridges .*$BRIDGE \(shpchp\)" "a bridge on a driver of its own" \
+    "$GPU_BRIDGED"
+bind_to vfio-pci "$GPU_BRIDGED"
+node=$(vfio_node "$GPU_BRIDGED")
+check "VFIO says so, too" group_is_not_viable "$node"
+echo "$BRIDGE" > /sys/bus/pci/drivers/shpchp/unbind
+check "and not when the driver is taken off" group_is_viable "$node"
+check "nor does Check" bash -c '! grep -q GroupNotViable <<< "$1"' _ "$(check_of "$GPU_BRIDGED")"
+bind_to "" "$GPU_BRIDGED"
+echo "$BRIDGE" > /sys/bus/pci/drivers/shpchp/bind
 
 # --- Nothing ---
 
@@ -122,6 +151,23 @@ exec {held}< "/dev/input/$input"
 stands GPUBusy "Process $$ .* has /dev/input/$input open" "a keyboard on the card" "$GPU_USB"
 exec {held}<&-
 
+# --- A network interface ---
+
+interface=$(basename "$usb"/usb*/*/*/net/*)
+equal "nothing is in the way of one that is down" "a(sssss) 0" "$(check_of "$GPU_USB")"
+ip link set "$interface" up
+stands GPUBusy "The host.+s network interface $interface is up" "a network interface that is up" "$GPU_USB"
+check "and the way to be rid of it" grep -q "ip link set .*$interface.* down" <<< "$(check_of "$GPU_USB")"
+check "ListHolders names it" \
+    grep -q "0 \"network interface that is up\" \"\" \"$interface\"" <<< "$(gpu "$GPU_USB" ListHolders)"
+ip link set "$interface" down
+in_background unshare --net bash -c 'echo && exec sleep 1000'
+ip link set "$interface" netns "$holder"
+stands GPUBusy "A network interface .* is in another network namespace" \
+    "a network interface that a container has" "$GPU_USB"
+let_go "it"
+wait_until "the interface is back" 20 test -e "/sys/class/net/$interface"
+
 # --- Disks ---
 
 disk=/dev/$(basename "$usb"/usb*/*/*/host*/target*/*/block/sd*)
@@ -153,9 +199,9 @@ dmsetup remove lab-volume
 # The first of them is memory-mib.
 GUEST_OPTIONS=("${GUEST_OPTIONS[@]:3}")
 available=$(awk '$1 == "MemAvailable:" { print int($2 / 1024) }' /proc/meminfo)
-stands InvalidOption 'The machine takes .* all of it at once for its GPUs, and the host has' \
+warns InvalidOption 'The machine takes .* all of it at once for its GPUs, and the host has' \
     "memory that is not free" "$GPU_USB" memory-mib t $((available + 50))
-check "without GPUs it is a warning" grep -q '"warning" "InvalidOption" "memory-mib"' <<< "$(
+check "and without GPUs" grep -q '"warning" "InvalidOption" "memory-mib"' <<< "$(
     vm1 Check 'sasa{sv}' box 0 1 memory-mib t $((available + 50)))"
 systemctl start machine.slice
 systemctl set-property --runtime machine.slice MemoryMax=600M

@@ -70,6 +70,15 @@ check "ListHolders names the process and the node" \
     grep -q " $$ \"bash\" \"feos-lab-refusals.service\" \"/dev/dri/$card\"" <<< "$(gpu "$GPU_THIRD" ListHolders)"
 exec {held}>&-
 
+# --- A process that has the VFIO group of a card that nobody's machine has ---
+
+check "Bind" gpu "$GPU_THIRD" Bind
+exec {held}<> "/dev/vfio/$(basename "$(realpath "/sys/bus/pci/devices/$GPU_THIRD/iommu_group")")"
+refused_saying GPUBusy "Process $$ \\(bash, .* has /dev/vfio/[0-9]+ open" "to release it" gpu "$GPU_THIRD" Release
+check "it has no fault" gpu_is "$GPU_THIRD" vfio-bound
+exec {held}>&-
+check "Release, when the process has let go" gpu "$GPU_THIRD" Release
+
 # --- libvirt refuses, libvirt is down ---
 
 mount --bind /bin/false /usr/bin/qemu-system-x86_64
