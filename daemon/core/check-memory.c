@@ -25,9 +25,9 @@ void check_hugepages(const CheckFacts *facts, const Request *request, GPtrArray 
         if (request->memory_mib % page_mib != 0) {
                 findings_error(findings, REFUSAL_INVALID_OPTION, "hugepages",
                                "Make memory-mib a multiple of the page size.",
-                               "Option memory-mib is %" G_GUINT64_FORMAT
-                               ", which is no whole number of %s pages.",
-                               request->memory_mib, large ? "1G" : "2M");
+                               "Machine %s is to have %" G_GUINT64_FORMAT
+                               " MiB of memory, which is no whole number of %s pages.",
+                               request->name, request->memory_mib, large ? "1G" : "2M");
                 return;
         }
         if (free_pages >= needed)
@@ -95,14 +95,16 @@ void check_memory(const CheckFacts *facts, const MachineMemory *memory, GPtrArra
         uint64_t wanted = (memory->huge ? 0 : memory->mib) + QEMU_MIB;
 
         if (memory->mib > facts->host.memory_mib) {
-                g_autofree char *has = g_strdup_printf("The host has %" G_GUINT64_FORMAT
-                                                       " MiB of memory; ask for less.",
-                                                       facts->host.memory_mib);
+                g_autofree char *has = g_strdup_printf(
+                        "The host has %" G_GUINT64_FORMAT " MiB of memory; %s.",
+                        facts->host.memory_mib,
+                        facts->definition ? "give it less with virsh setmem and setmaxmem, --config"
+                                          : "ask for less");
 
                 findings_error(findings, REFUSAL_INVALID_OPTION, "memory-mib", has,
-                               "Option memory-mib is %" G_GUINT64_FORMAT
-                               ", more than the host has.",
-                               memory->mib);
+                               "Machine %s is to have %" G_GUINT64_FORMAT
+                               " MiB of memory, more than the host has.",
+                               memory->machine, memory->mib);
                 return;
         }
         if (!memory->now)

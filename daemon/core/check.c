@@ -220,21 +220,23 @@ void check_hypervisor(const CheckFacts *facts, const char *subject, GPtrArray *f
 
 static void check_cpus(const CheckFacts *facts, const Request *request, GPtrArray *findings) {
         const char *option = request->max_vcpus > request->vcpus ? "max-vcpus" : "vcpus";
-        g_autofree char *has =
-                g_strdup_printf("The host has %u CPUs; ask for less.", facts->host.cpus);
+        g_autofree char *has = g_strdup_printf(
+                "The host has %u CPUs; %s.", facts->host.cpus,
+                facts->definition ? "give it fewer with virsh setvcpus --config, --maximum first"
+                                  : "ask for less");
 
         /* What nobody asked for is not refused: a host with one CPU runs the default of two. */
         if (request->max_vcpus > MAX(facts->host.cpus, REQUEST_DEFAULT_VCPUS))
                 findings_error(findings, REFUSAL_INVALID_OPTION, option, has,
-                               "Option %s is %u, more than the host has.", option,
-                               request->max_vcpus);
+                               "Machine %s is to have up to %u CPUs (%s), more than the host has.",
+                               request->name, request->max_vcpus, option);
 }
 
 static void check_nic(const CheckFacts *facts, const DeviceRequest *nic, NetdevKind netdev,
                       GPtrArray *findings) {
         switch (nic->type) {
         case NIC_NETWORK:
-                if (facts->hypervisor.connected &&
+                if (facts->hypervisor.connected && !facts->hypervisor.networks_unknown &&
                     !g_strv_contains(facts->hypervisor.networks, nic->source))
                         findings_error(findings, REFUSAL_INVALID_OPTION, nic->source,
                                        "virsh net-list --all shows those there are; start one with "
@@ -325,7 +327,9 @@ static void check_platform(const CheckFacts *facts, const Request *request, GPtr
                 return;
         if (request->firmware == FIRMWARE_UEFI && !facts->hypervisor.uefi)
                 findings_error(findings, REFUSAL_INVALID_OPTION, "firmware",
-                               "Install UEFI firmware (package ovmf), or use \"bios\".",
+                               facts->definition
+                                       ? "Install UEFI firmware (package ovmf)."
+                                       : "Install UEFI firmware (package ovmf), or use \"bios\".",
                                "The host has no UEFI firmware for machines.");
         if (!facts->hypervisor.kvm && !(facts->definition && facts->definition->kvm))
                 findings_warning(
@@ -341,6 +345,7 @@ void check_request(const CheckFacts *facts, const Request *request, GPtrArray *f
         check_cpus(facts, request, findings);
         check_memory(facts,
                      &(MachineMemory){
+                             .machine = request->name,
                              .mib = request->memory_mib,
                              .huge = request->hugepages != HUGEPAGES_NONE,
                              .now = request->start,

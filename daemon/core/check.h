@@ -84,6 +84,7 @@ void check_holders(const GPtrArray *holders, GPtrArray *findings);
 
 /* What a machine wants of the host's memory. */
 typedef struct MachineMemory {
+        const char *machine; /* its name */
         uint64_t mib;
         bool huge;   /* made of huge pages */
         bool now;    /* it is to run at once */

@@ -142,6 +142,7 @@ typedef struct HypervisorFacts {
         bool kvm;                    /* domains may be of type kvm */
         bool uefi;                   /* there is UEFI firmware for them */
         const char *const *networks; /* the active libvirt networks, NULL-terminated; never NULL */
+        bool networks_unknown;       /* libvirt has not told them: there may be others */
         uid_t qemu_uid;              /* whose QEMU's processes are; 0 = root's, or not known */
         bool apparmor;               /* they are confined by AppArmor */
 } HypervisorFacts;

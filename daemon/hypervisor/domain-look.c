@@ -301,15 +301,14 @@ char **networks_list(Link *link) {
         g_autoptr(Line) line = link_take_line(link);
         g_autoptr(GStrvBuilder) names = g_strv_builder_new();
         virNetworkPtr *networks = NULL;
-        int n = 0;
+        int n = line ? virConnectListAllNetworks(line_connection(line), &networks,
+                                                 VIR_CONNECT_LIST_NETWORKS_ACTIVE)
+                     : -1;
 
-        if (line)
-                n = virConnectListAllNetworks(line_connection(line), &networks,
-                                              VIR_CONNECT_LIST_NETWORKS_ACTIVE);
         for (int i = 0; i < n; i++) {
                 g_strv_builder_add(names, virNetworkGetName(networks[i]));
                 virNetworkFree(networks[i]);
         }
         free(networks);
-        return g_strv_builder_end(names);
+        return n < 0 ? NULL : g_strv_builder_end(names);
 }

@@ -29,5 +29,5 @@ void domain_note_stop(struct _virDomain *domain);
  * it out would say that it is gone. */
 GPtrArray *domain_look_all(Link *link, char **ret_error);
 
-/* The names of the active networks (g_strfreev()); none where libvirt does not tell. */
+/* The names of the active networks (g_strfreev()); NULL where libvirt does not tell. */
 char **networks_list(Link *link);

@@ -52,8 +52,9 @@ struct Libvirt {
         Consoles *consoles;
 
         Connector *connector;
-        char **networks; /* the active ones, never NULL */
-        bool awaited;    /* as HypervisorFacts has it; likewise the next */
+        char **networks;       /* the active ones, never NULL; */
+        bool networks_unknown; /* libvirt has not told */
+        bool awaited;          /* as HypervisorFacts has it; likewise the next */
         bool silent;
         sd_event_source *patience;
 
@@ -173,11 +174,17 @@ static void domain_follow(Libvirt *self, const DomainFacts *facts) {
                 consoles_end(self->consoles, facts->uuid);
 }
 
+/* Where libvirt has not told which are active, nobody is to think that none is. */
+static void networks_take(Libvirt *self, char **networks) {
+        self->networks_unknown = !networks;
+        g_strfreev(self->networks);
+        self->networks = networks ?: g_new0(char *, 1);
+}
+
 static void on_listed(Libvirt *self, Look *look) {
         if (look->all) {
                 self->list_retry_sec = RETRY_MIN_SEC;
-                g_strfreev(self->networks);
-                self->networks = g_steal_pointer(&look->networks);
+                networks_take(self, g_steal_pointer(&look->networks));
                 g_hash_table_remove_all(self->names);
                 for (unsigned i = 0; i < look->all->len; i++)
                         domain_follow(self, g_ptr_array_index(look->all, i));
@@ -304,8 +311,7 @@ static void on_lost(void *owner) {
         timer_disarm(self->relist_timer);
         timer_disarm(self->list_retry_timer);
         answer_came(self, false);
-        g_strfreev(self->networks);
-        self->networks = g_new0(char *, 1);
+        networks_take(self, NULL);
         /* Core hears of it before the verbs fail. */
         self->events->connection_changed(self->userdata);
         verbs_lost(self->verbs);
@@ -360,6 +366,7 @@ static void op_facts(void *seam, HypervisorFacts *ret) {
                 .qemu_uid = facts ? facts->qemu_uid : 0,
                 .apparmor = facts && facts->apparmor,
                 .networks = (const char *const *)self->networks,
+                .networks_unknown = self->networks_unknown,
         };
 }
 

@@ -383,7 +383,8 @@ static void sizes_are_looked_at_before_each_start(void **state) {
         world->host_facts.cpus = 1;
         world_domain(world, "box")->vcpus = 4;
         look_again(world, "box");
-        start_refused(world, "box", REFUSAL_INVALID_OPTION, "is 4, more than the host has");
+        start_refused(world, "box", REFUSAL_INVALID_OPTION,
+                      "up to 4 CPUs (vcpus), more than the host has");
         world->host_facts.cpus = 16;
         world->host_facts.memory_mib = 1024;
         start_refused(world, "box", REFUSAL_INVALID_OPTION, "more than the host has");
