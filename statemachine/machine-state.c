@@ -62,6 +62,8 @@ const char *machine_help(MachineState state, MachineEvent event) {
         case MACHINE_CREATED:
         case MACHINE_STOPPED:
         case MACHINE_CRASHED:
+                if (event == MACHINE_ASK_SHUTDOWN || event == MACHINE_ASK_POWER_OFF)
+                        return "It does not run, so there is nothing to do.";
                 return "Start it first.";
         case MACHINE_STARTING:
                 return "Wait until it runs, which its StateChanged signal tells, or use PowerOff.";

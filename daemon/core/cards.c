@@ -318,20 +318,34 @@ static bool card_was_taken(const Gpu *gpu, HandoverOutcome outcome) {
                !gpu->unread && !gpu_wholly_on_vfio(gpu);
 }
 
+static bool gpu_function_is_home(const Gpu *gpu, const PciFunction *function) {
+        const FunctionOrigin *origin = gpu_origin(gpu, function->address);
+
+        return !origin || g_str_equal(origin->driver, function->driver) ||
+               pci_function_on_host_driver(function);
+}
+
+/* Whether a function is on vfio-pci that did not come from there. */
+static bool gpu_is_partly_taken(const Gpu *gpu) {
+        const GArray *companions = gpu->facts->companions;
+        bool taken = pci_function_on_vfio(&gpu->facts->function) &&
+                     !gpu_function_is_home(gpu, &gpu->facts->function);
+
+        for (guint i = 0; i < companions->len; i++) {
+                const PciFunction *function = &g_array_index(companions, PciFunction, i);
+
+                taken |= pci_function_on_vfio(function) && !gpu_function_is_home(gpu, function);
+        }
+        return taken;
+}
+
 /* Whether the card, which could not be moved back, is to be taken as it is: a Recover waits for it,
  * and all of it is on one side. That it answers the helper has found out before it tried. */
 static bool card_is_accepted(Manager *manager, const Gpu *gpu, HandoverOutcome outcome) {
         const Call *call = gpu_find_call(manager, gpu);
 
         return outcome == HANDOVER_FAILED && gpu->view.pending == GPU_PENDING_RELEASING && call &&
-               call->accepts && (!gpu_partly_on_vfio(gpu) || gpu_wholly_on_vfio(gpu));
-}
-
-static bool gpu_function_is_home(const Gpu *gpu, const PciFunction *function) {
-        const FunctionOrigin *origin = gpu_origin(gpu, function->address);
-
-        return !origin || g_str_equal(origin->driver, function->driver) ||
-               pci_function_on_host_driver(function);
+               call->accepts && (gpu_wholly_on_vfio(gpu) || !gpu_is_partly_taken(gpu));
 }
 
 static bool gpu_is_home(const Gpu *gpu) {

@@ -191,7 +191,7 @@ static Refusal *delete_shortfall(const Call *call) {
                 if (gpu->record && g_str_equal(gpu->record->machine_uuid, call->uuid))
                         return refusal_new(
                                 REFUSAL_GPU_FAULTED, pci_address_print(gpu->address, shown),
-                                "Remove the cause, then call Recover on the GPU.",
+                                gpu_fault_help(gpu->view.fault),
                                 "The machine is deleted, but GPU %s did not come back "
                                 "(%s): %s",
                                 shown, gpu_fault_to_string(gpu->view.fault), gpu->fault_message);

@@ -122,6 +122,27 @@ static void it_goes_home_with_a_release_when_its_driver_is_back(void **unused) {
         world_free(world);
 }
 
+/* What was on vfio-pci before stays there, and is in nobody's way. */
+static void so_can_one_of_which_a_part_came_from_vfio_pci(void **unused) {
+        World *world = scene();
+        Caller caller = { 0 };
+
+        g_strlcpy(world_function(world, AUDIO)->facts.driver, "vfio-pci", 64);
+        world_boot(world);
+        world_run(world);
+        bind_card(world, AUDIO_CARD);
+        world_mark(world->no_return, AUDIO_CARD);
+        release(world, &caller);
+        assert_refused(&caller, REFUSAL_HANDOVER_FAILED);
+        assert_string_equal(world_driver(world, AUDIO_CARD), "");
+        assert_string_equal(world_driver(world, AUDIO), "vfio-pci");
+        recover(world, &caller);
+        assert_done(&caller);
+        assert_gpu(world, AUDIO_CARD, GPU_HOST_BOUND, "");
+        run_box(world);
+        world_free(world);
+}
+
 /* --- vfio-pci does not let go of it --- */
 
 static void fail_on_vfio(World *world, void (*ask)(World *world, Caller *caller), Caller *caller) {
@@ -176,6 +197,7 @@ int main(void) {
                 cmocka_unit_test(one_of_which_it_claims_a_part_can_be_used),
                 cmocka_unit_test(a_card_that_no_driver_takes_back_can_be_recovered_and_used),
                 cmocka_unit_test(it_goes_home_with_a_release_when_its_driver_is_back),
+                cmocka_unit_test(so_can_one_of_which_a_part_came_from_vfio_pci),
                 cmocka_unit_test(a_card_that_vfio_pci_keeps_can_be_recovered_and_used),
                 cmocka_unit_test(a_card_of_which_a_part_has_gone_back_keeps_its_fault),
         };

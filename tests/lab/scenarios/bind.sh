@@ -1,6 +1,6 @@
 # Bind and Release ahead of any machine; a machine between them leaves the card
-# where it found it. Machines without GPUs, without start, without waiting; two at
-# once; many callers for one GPU.
+# where it found it; a card that vfio-pci claims by itself. Machines without GPUs,
+# without start, without waiting; two at once; many callers for one GPU.
 # timeout: 500
 # shellcheck shell=bash disable=SC2153
 
@@ -37,6 +37,30 @@ equal "with their override" vfio-pci "$(< "/sys/bus/pci/devices/$GPU_THIRD/drive
 check "Release of a card that somebody else had bound" gpu "$GPU_THIRD" Release
 check "it is the host's" gpu_is "$GPU_THIRD" host-bound
 equal "with the driver that the kernel has for it" bochs-drm "$(driver_of "$GPU_THIRD")"
+
+# --- A card that vfio-pci claims by itself, as with vfio-pci.ids= ---
+
+bochs_id="1234 1111"
+bind_to vfio-pci "$GPU_THIRD"
+echo > "/sys/bus/pci/devices/$GPU_THIRD/driver_override"
+# Of two drivers that fit the kernel takes the one that came first.
+for card in /sys/bus/pci/drivers/bochs-drm/0000:*; do
+    basename "$card" > /sys/bus/pci/drivers/bochs-drm/unbind
+done
+rmmod bochs
+modprobe bochs
+echo "$bochs_id" > /sys/bus/pci/drivers/vfio-pci/new_id
+wait_until "it is on vfio-pci" 10 gpu_is "$GPU_THIRD" vfio-bound
+check "Release of a card that vfio-pci claims" gpu "$GPU_THIRD" Release
+check "it stays there, without a fault" gpu_is "$GPU_THIRD" vfio-bound
+check "the journal says why" bash -c "journalctl -q -b FEOS_GPU=$GPU_THIRD | grep -q 'claimed .* by itself'"
+check "Recover changes nothing" gpu "$GPU_THIRD" Recover
+check "a machine with it" create claimed "$GPU_THIRD"
+check "Delete of it" machine claimed Delete
+check "it is where it was" gpu_is "$GPU_THIRD" vfio-bound
+echo "$bochs_id" > /sys/bus/pci/drivers/vfio-pci/remove_id
+check "Release when vfio-pci claims it no more" gpu "$GPU_THIRD" Release
+check "it is home" cards_are_home
 
 # --- A machine's life in steps ---
 
