@@ -7,6 +7,8 @@
 static char *process_print(const Holder *holder) {
         g_autofree char *command = refusal_show(holder->command);
 
+        if (!holder->command[0])
+                return g_strdup_printf("process %d, which has ended", (int)holder->pid);
         return g_strdup_printf("process %d (%s%s%s, user %s)", (int)holder->pid, command,
                                holder->unit[0] ? ", unit " : "", holder->unit, holder->user);
 }
@@ -58,12 +60,88 @@ static void check_made_device(const Holder *holder, GPtrArray *findings) {
                        "%s is part of the block device %s.", holder->node, holder->at);
 }
 
+static void check_sharer(const Holder *holder, GPtrArray *findings) {
+        g_autofree char *process = process_print(holder);
+
+        process[0] = g_ascii_toupper(process[0]);
+        findings_warning(findings, REFUSAL_GPU_BUSY, holder->node,
+                         "If it uses this GPU end it first, or the driver does not let go of it; "
+                         "ListHolders shows every holder.",
+                         "%s has %s open, which the driver has for all of its GPUs.", process,
+                         holder->node);
+}
+
+static void check_unseen(const Holder *holder, GPtrArray *findings) {
+        g_autofree char *process = process_print(holder);
+        g_autofree char *subject = g_strdup_printf("%d", (int)holder->pid);
+
+        findings_warning(
+                findings, REFUSAL_GPU_BUSY, subject,
+                "See that it does not use the GPU, and what keeps the service from looking "
+                "into /proc, such as a security module.",
+                "What %s has open could not be found out: %s.", process, holder->at);
+}
+
+static void check_netdev(const Holder *holder, GPtrArray *findings) {
+        g_autofree char *shown = refusal_show(holder->node);
+        g_autofree char *quoted = g_shell_quote(shown);
+        g_autofree char *remedy =
+                g_strdup_printf("Take it down first, if the host can do without: ip link set %s "
+                                "down",
+                                quoted);
+
+        if (holder->node[0])
+                findings_error(findings, REFUSAL_GPU_BUSY, shown, remedy,
+                               "The host's network interface %s is up.", shown);
+        else
+                findings_error(findings, REFUSAL_GPU_BUSY, "host",
+                               "End what it was given to, such as a container; then it is the "
+                               "host's again.",
+                               "A network interface of the card is in another network namespace.");
+}
+
+static void check_mdev(const Holder *holder, GPtrArray *findings) {
+        g_autofree char *shown = refusal_show(holder->node);
+        g_autofree char *remedy =
+                g_strdup_printf("Shut down the machine that has it, then take it away: "
+                                "echo 1 > /sys/bus/mdev/devices/%s/remove, or mdevctl stop.",
+                                shown);
+
+        findings_error(findings, REFUSAL_GPU_BUSY, shown, remedy,
+                       "The mediated device %s is part of %s.", shown, holder->at);
+}
+
+/* The kernel takes the console off by itself; with some drivers it has not lived through that. */
+static void check_console(const Holder *holder, GPtrArray *findings) {
+        g_autofree char *remedy = g_strdup_printf(
+                "To be safe take it off first: echo 0 > /sys/class/vtconsole/%s/bind", holder->at);
+
+        findings_warning(findings, REFUSAL_KNOWN_TROUBLE, holder->node, remedy,
+                         "The host's text console is on %s and goes with the GPU; not every driver "
+                         "lets go of one that shows it.",
+                         holder->node);
+}
+
+static void check_module(const Holder *holder, GPtrArray *findings) {
+        g_autofree char *remedy = g_strdup_printf(
+                "Take it out first: modprobe -r %s, and for good: options %s modeset=0 in "
+                "/etc/modprobe.d.",
+                holder->node, holder->node);
+
+        findings_error(
+                findings, REFUSAL_GPU_BUSY, holder->at, remedy,
+                "The kernel module %s drives displays (modeset) and so has GPU %s, which its "
+                "driver, before version 580.94, then never lets go of.",
+                holder->node, holder->at);
+}
+
 void check_holders(const GPtrArray *holders, GPtrArray *findings) {
         static void (*const checks[_HOLDER_KIND_MAX])(const Holder *, GPtrArray *) = {
-                [HOLDER_PROCESS] = check_process,
-                [HOLDER_MOUNT] = check_mount,
-                [HOLDER_SWAP] = check_swap,
-                [HOLDER_DEVICE] = check_made_device,
+                [HOLDER_PROCESS] = check_process, [HOLDER_SHARER] = check_sharer,
+                [HOLDER_UNSEEN] = check_unseen,   [HOLDER_MOUNT] = check_mount,
+                [HOLDER_SWAP] = check_swap,       [HOLDER_DEVICE] = check_made_device,
+                [HOLDER_NETDEV] = check_netdev,   [HOLDER_MDEV] = check_mdev,
+                [HOLDER_CONSOLE] = check_console, [HOLDER_MODULE] = check_module,
         };
 
         for (guint i = 0; i < holders->len; i++) {

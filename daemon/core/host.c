@@ -123,10 +123,11 @@ void card_record_free(CardRecord *record) {
 
 const char *holder_kind_to_string(HolderKind kind) {
         static const char *const words[_HOLDER_KIND_MAX] = {
-                [HOLDER_PROCESS] = "process",
-                [HOLDER_MOUNT] = "mount",
-                [HOLDER_SWAP] = "swap",
-                [HOLDER_DEVICE] = "device",
+                [HOLDER_PROCESS] = "process", [HOLDER_SHARER] = "sharer",
+                [HOLDER_UNSEEN] = "unseen",   [HOLDER_MOUNT] = "mount",
+                [HOLDER_SWAP] = "swap",       [HOLDER_DEVICE] = "device",
+                [HOLDER_NETDEV] = "netdev",   [HOLDER_MDEV] = "mdev",
+                [HOLDER_CONSOLE] = "console", [HOLDER_MODULE] = "module",
         };
 
         return words[kind];
@@ -173,6 +174,15 @@ char *holder_words(const Holder *holder) {
                 return g_strdup("swap");
         case HOLDER_DEVICE:
                 return g_strconcat("part of ", holder->at, NULL);
+        case HOLDER_NETDEV:
+                return g_strdup(holder->node[0] ? "network interface that is up"
+                                                : "network interface in another namespace");
+        case HOLDER_MDEV:
+                return g_strdup("mediated device");
+        case HOLDER_CONSOLE:
+                return g_strdup("text console");
+        case HOLDER_MODULE:
+                return g_strdup("kernel module");
         default:
                 return g_strdup(holder->command);
         }

@@ -155,9 +155,16 @@ typedef enum HandoverOutcome {
 
 typedef enum HolderKind {
         HOLDER_PROCESS, /* has the node open or mapped */
+        HOLDER_SHARER,  /* has a node open that all cards of the driver share, and none of a card:
+                         * it may use this one */
+        HOLDER_UNSEEN,  /* a process of which nobody knows what it has open */
         HOLDER_MOUNT,   /* the file system on it is mounted */
         HOLDER_SWAP,    /* the host swaps to it */
         HOLDER_DEVICE,  /* another block device is made of it */
+        HOLDER_NETDEV,  /* a network interface is up, or in another network namespace */
+        HOLDER_MDEV,    /* a mediated device was made of the card */
+        HOLDER_CONSOLE, /* the host's text console is on its framebuffer */
+        HOLDER_MODULE,  /* a kernel module has the card and does not let go of it */
         _HOLDER_KIND_MAX,
 } HolderKind;
 
@@ -168,20 +175,23 @@ typedef struct Holder {
                         * kernel, in the host's own */
         uid_t uid;     /* that process's, as the next three */
         char *user;    /* its name, or its number where it has none; "" without a process */
-        char *command; /* "" = none, likewise */
+        char *command; /* "" = none, or the process has ended meanwhile; likewise */
         char *unit;    /* systemd unit, "" = none */
-        char *node;    /* the device node, /dev/... */
-        char *at;      /* of a mount: where; of a device: that device's node. Else "" */
+        char *node;    /* the device node, /dev/...; else the name of the interface, of the mediated
+                        * device, of the module; "" = unknown */
+        char *at;      /* of a mount: where; of a device: that device's node; of a mediated device
+                        * and a module: the function's address; of a console: its name; of a process
+                        * that could not be looked at: why. Else "" */
 } Holder;
 
-/* "process", "mount", "swap" or "device"; constant. */
+/* "process", "mount" and so on; constant. */
 const char *holder_kind_to_string(HolderKind kind);
 bool holder_kind_from_string(const char *text, HolderKind *ret);
 
 /* A holder of @node (copied), whose other texts are "". */
 Holder *holder_new(HolderKind kind, const char *node);
 Holder *holder_copy(const Holder *holder);
-/* What is done with the node, in few words: the process's command, "mounted at /mnt". A new string.
+/* What is done with the card, in few words: the process's command, "mounted at /mnt". A new string.
  */
 char *holder_words(const Holder *holder);
 void holder_free(Holder *holder);

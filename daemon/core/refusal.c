@@ -34,6 +34,7 @@ const char *refusal_code_to_string(RefusalCode code) {
                 [REFUSAL_NO_KVM] = "NoKVM",
                 [REFUSAL_NO_RESET] = "NoReset",
                 [REFUSAL_POWERED_DOWN] = "PoweredDown",
+                [REFUSAL_KNOWN_TROUBLE] = "KnownTrouble",
         };
 
         return words[code];

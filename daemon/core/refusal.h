@@ -33,9 +33,10 @@ typedef enum RefusalCode {
         REFUSAL_HYPERVISOR_FAILED,
         REFUSAL_LIMITS_EXCEEDED,
         /* Warnings only. */
-        REFUSAL_NO_KVM,       /* the machine would run in plain emulation */
-        REFUSAL_NO_RESET,     /* a GPU cannot be reset between two machines */
-        REFUSAL_POWERED_DOWN, /* a GPU has no power now */
+        REFUSAL_NO_KVM,        /* the machine would run in plain emulation */
+        REFUSAL_NO_RESET,      /* a GPU cannot be reset between two machines */
+        REFUSAL_POWERED_DOWN,  /* a GPU has no power now */
+        REFUSAL_KNOWN_TROUBLE, /* others have had trouble with the like */
         _REFUSAL_CODE_MAX,
 } RefusalCode;
 

@@ -9,7 +9,7 @@
  * and the answer is lines of words parted by tabs, each escaped as g_strescape() does:
  *
  *   holder KIND PID UID COMMAND UNIT NODE AT   for each holder of one of the functions; the kind is
- *                                              process, mount, swap or device
+ *                                              one of holder_kind_to_string()
  *   serial ADDRESS SERIAL                      for each function asked for that has one
  *   image VERDICT ACCESS NAME RESOLVED WHY REMEDY IDENTITIES
  *                                              for each image or qcow2, in their order; the verdict
@@ -219,12 +219,17 @@ static int ask(int count, char *words[]) {
         g_autoptr(GPtrArray) holders = NULL;
         g_autoptr(GPtrArray) answers = NULL;
         Files *asked;
+        int r;
 
         if (!question_take(&question, count, words))
                 return EXIT_FAILURE;
 
         asked = files_begin(g_steal_pointer(&files));
-        holders = holders_survey(functions);
+        r = holders_survey(functions, &holders);
+        if (r < 0) {
+                fprintf(stderr, "cannot see who holds the cards: %s\n", g_strerror(-r));
+                return EXIT_FAILURE;
+        }
         holders_print(holders);
         serials_print(numbered);
         images_print(&question, count, words);

@@ -5,10 +5,12 @@
 
 #include "core/refusal.h"
 #include "reading.h"
-#include "survey-holders.h"
+#include "survey-kernel.h"
 #include "survey-mounts.h"
 #include "survey-nodes.h"
+#include "survey-process.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -32,19 +34,28 @@ static bool node_is_mapped_partition(const Node *node) {
         return reading_text(AT_FDCWD, path, &uuid) > 0 && g_str_has_prefix(uuid, "part");
 }
 
-static char *devices_survey(const GArray *nodes) {
-        for (guint i = 0; i < nodes->len; i++) {
-                const Node *node = &g_array_index(nodes, Node, i);
-                g_autoptr(GPtrArray) made = nodes_made_of(nodes, node);
+/* What could not be read may say that the device is in use. */
+static char *unknown_words(int error) {
+        return g_strdup_printf("may be used by the host, which could not be found out: %s",
+                               g_strerror(-error));
+}
 
-                for (guint j = 0; j < made->len; j++) {
+static int devices_survey(const GArray *nodes, char **ret) {
+        int r = 0;
+
+        for (guint i = 0; r == 0 && i < nodes->len; i++) {
+                const Node *node = &g_array_index(nodes, Node, i);
+                g_autoptr(GPtrArray) made = NULL;
+
+                r = nodes_made_of(nodes, node, &made);
+                for (guint j = 0; r == 0 && !*ret && j < made->len; j++) {
                         const Node *other = g_ptr_array_index(made, j);
 
                         if (!node_is_mapped_partition(other))
-                                return use_words(node, "part of", other->path);
+                                *ret = use_words(node, "part of", other->path);
                 }
         }
-        return NULL;
+        return r;
 }
 
 /* The node among @nodes whose number the file says; NULL for another one. 0 or a negative errno. */
@@ -59,9 +70,8 @@ static int number_find(const GArray *nodes, const char *path, const Node **ret) 
         return MIN(r, 0);
 }
 
-/* A file system over several devices names one of them in the mount table. What could not be read
- * may say that the device is in use. */
-static char *btrfs_survey(const GArray *nodes) {
+/* A file system over several devices names one of them in the mount table. */
+static int btrfs_survey(const GArray *nodes, char **ret) {
         static const char folder[] = "/sys/fs/btrfs";
         g_autoptr(GPtrArray) systems = NULL;
         int r = reading_folder(AT_FDCWD, folder, &systems);
@@ -72,35 +82,37 @@ static char *btrfs_survey(const GArray *nodes) {
                 g_autoptr(GPtrArray) names = NULL;
 
                 r = reading_folder(AT_FDCWD, devices, &names);
-                for (guint j = 0; r >= 0 && names && j < names->len; j++) {
+                for (guint j = 0; r >= 0 && !*ret && names && j < names->len; j++) {
                         g_autofree char *path = g_build_filename(
                                 devices, (const char *)g_ptr_array_index(names, j), "dev", NULL);
                         const Node *node;
 
                         r = number_find(nodes, path, &node);
                         if (node)
-                                return use_words(node, "part of the mounted btrfs", uuid);
+                                *ret = use_words(node, "part of the mounted btrfs", uuid);
                 }
         }
-        return r < 0 ? g_strdup_printf("may be used by the host, which could not be found out: %s",
-                                       g_strerror(-r))
-                     : NULL;
+        return MIN(r, 0);
 }
 
-/* Of the host, and of every namespace that a process is in. */
-static void mounts_survey(const GArray *nodes, GPtrArray *holders) {
+/* Of the host, and of every namespace that a process is in. One that may not be looked at says
+ * nothing of the others. */
+static int mounts_survey(const GArray *nodes, GPtrArray *holders) {
         g_autoptr(Mounts) mounts = mounts_new();
         g_autoptr(GPtrArray) names = NULL;
+        int r = MIN(reading_folder(AT_FDCWD, "/proc", &names), 0);
 
-        mounts_look(mounts, MOUNTS_HOST_PID, nodes, holders);
-        (void)reading_folder(AT_FDCWD, "/proc", &names);
-        for (guint i = 0; names && i < names->len; i++) {
+        (void)mounts_look(mounts, MOUNTS_HOST_PID, MOUNTS_HOST_PID, nodes, holders);
+        for (guint i = 0; r == 0 && names && i < names->len; i++) {
                 guint64 pid;
 
                 if (g_ascii_string_to_unsigned(g_ptr_array_index(names, i), 10, 1, INT_MAX, &pid,
                                                NULL))
-                        mounts_look(mounts, (unsigned)pid, nodes, holders);
+                        r = process_survey_mounts((unsigned)pid, nodes, mounts, holders);
+                if (r == -EACCES || r == -EPERM)
+                        r = 0;
         }
+        return r;
 }
 
 static char *holder_describe(const Holder *holder) {
@@ -117,14 +129,22 @@ static char *holder_describe(const Holder *holder) {
 }
 
 char *block_use_survey(dev_t number) {
-        g_autoptr(GArray) nodes = nodes_survey_block(number);
+        g_autoptr(GArray) nodes = NULL;
         g_autoptr(GPtrArray) holders = g_ptr_array_new_with_free_func((GDestroyNotify)holder_free);
-        char *use = devices_survey(nodes);
+        g_autofree char *use = NULL;
+        int r = nodes_survey_block(number, &nodes);
 
+        if (r == 0)
+                r = devices_survey(nodes, &use);
+        if (r == 0 && !use)
+                r = kernel_survey_swaps(nodes, holders);
+        if (r == 0 && !use)
+                r = mounts_survey(nodes, holders);
+        if (r == 0 && !use && holders->len == 0)
+                r = btrfs_survey(nodes, &use);
         if (use)
-                return use;
-        holders_survey_swaps(nodes, holders);
-        mounts_survey(nodes, holders);
-        return holders->len > 0 ? holder_describe(g_ptr_array_index(holders, 0))
-                                : btrfs_survey(nodes);
+                return g_steal_pointer(&use);
+        if (holders->len > 0)
+                return holder_describe(g_ptr_array_index(holders, 0));
+        return r < 0 ? unknown_words(r) : NULL;
 }

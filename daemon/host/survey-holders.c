@@ -1,93 +1,41 @@
-/* Finds who holds a card: the processes that have one of its nodes open or mapped, and the kernel
- * where it has a disk mounted, swaps to it or has made a device of it. The only reader of other
- * processes' /proc, with survey-mounts.c. Compares device numbers, not names, for a container has
- * nodes of its own. It refuses to judge; that is core's. */
+/* Finds who holds a card: goes through all processes, and puts together what survey-kernel.c has
+ * found besides. It refuses to judge; that is core's. */
 #include "survey-holders.h"
 
-#include "survey-mounts.h"
-#include "survey-nodes.h"
+#include "reading.h"
+#include "survey-kernel.h"
+#include "survey-kfd.h"
+#include "survey-process.h"
 
-#include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
-typedef DIR Dir;
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(Dir, closedir)
+/* So many processes that cannot be looked at are not a few that somebody protects: then nothing is
+ * known of any. */
+#define UNSEEN_MAX 16
 
-static char *proc_read(unsigned pid, const char *name) {
+typedef struct Survey {
+        const GArray *functions;
+        GArray *nodes;
+        Mounts *mounts;
+        GPtrArray *holders;
+        unsigned unseen;
+} Survey;
+
+/* --- who a process is --- */
+
+static int process_read(unsigned pid, const char *name, char **ret) {
         g_autofree char *path = g_strdup_printf("/proc/%u/%s", pid, name);
-        char *text = NULL;
 
-        return g_file_get_contents(path, &text, NULL, NULL) ? g_strchomp(text) : NULL;
-}
-
-/* The number after the line's beginning @word in a file of the process; @fallback without it. */
-static unsigned proc_read_number(unsigned pid, const char *name, const char *word,
-                                 unsigned fallback) {
-        g_autofree char *text = proc_read(pid, name);
-        g_autofree char *start = g_strconcat("\n", word, NULL);
-        const char *found = text ? strstr(text, start) : NULL;
-        unsigned number;
-
-        return found && sscanf(found + strlen(start), "%u", &number) == 1 ? number : fallback;
-}
-
-/* Whether a link of /proc/PID that reads @target may be followed. Where a file lies on a server
- * that is dead, following it alone would never end (fs/namei.c, d_weak_revalidate); so it must look
- * like a node, or lie on a mount that is known to ask nobody. */
-static bool link_is_safe(const Mounts *mounts, unsigned pid, const char *folder, const char *name,
-                         const char *target) {
-        g_autofree char *info = NULL;
-
-        if (strstr(target, "/dev/"))
-                return true;
-        if (target[0] != '/' || strcmp(folder, "fd") != 0)
-                return false;
-        info = g_build_filename("fdinfo", name, NULL);
-        return mounts_is_local(mounts, proc_read_number(pid, info, "mnt_id:", 0));
-}
-
-/* The node among @nodes that the link leads to, also by another name; NULL for anything else. */
-static const Node *link_find_node(const Mounts *mounts, const GArray *nodes, unsigned pid,
-                                  const char *folder, const char *name) {
-        g_autofree char *link = g_strdup_printf("/proc/%u/%s/%s", pid, folder, name);
-        g_autofree char *target = g_file_read_link(link, NULL);
-        struct statx status;
-
-        if (!target || !link_is_safe(mounts, pid, folder, name, target) ||
-            statx(AT_FDCWD, link, AT_STATX_DONT_SYNC, STATX_TYPE, &status) < 0 ||
-            (!S_ISBLK(status.stx_mode) && !S_ISCHR(status.stx_mode)))
-                return NULL;
-        return nodes_find(nodes, makedev(status.stx_rdev_major, status.stx_rdev_minor),
-                          S_ISBLK(status.stx_mode));
-}
-
-/* Adds the nodes that the links in /proc/PID/@folder lead to: "fd" is what is open, "map_files"
- * what is mapped, perhaps long closed. */
-static void links_collect(const Mounts *mounts, const GArray *nodes, unsigned pid,
-                          const char *folder, GPtrArray *found) {
-        g_autofree char *path = g_strdup_printf("/proc/%u/%s", pid, folder);
-        g_autoptr(Dir) dir = opendir(path);
-        struct dirent *entry;
-
-        while (dir && (entry = readdir(dir))) {
-                const Node *node = entry->d_type == DT_LNK ? link_find_node(mounts, nodes, pid,
-                                                                            folder, entry->d_name)
-                                                           : NULL;
-
-                if (node && !g_ptr_array_find(found, node, NULL))
-                        g_ptr_array_add(found, (gpointer)node);
-        }
+        return reading_text(AT_FDCWD, path, ret);
 }
 
 /* The last service or scope in the process's control group; "" for none. */
-static char *process_unit(unsigned pid) {
-        g_autofree char *text = proc_read(pid, "cgroup");
-        g_auto(GStrv) parts = g_strsplit_set(text ?: "", "/\n", -1);
+static char *unit_find(const char *cgroup) {
+        g_auto(GStrv) parts = g_strsplit_set(cgroup ?: "", "/\n", -1);
         const char *unit = "";
 
         for (char **part = parts; *part; part++)
@@ -96,99 +44,148 @@ static char *process_unit(unsigned pid) {
         return g_strdup(unit);
 }
 
-/* Who the process behind the entry is. */
-static void holder_describe(Holder *holder) {
+/* Who the process behind the entry is. False when it has ended meanwhile. */
+static bool holder_describe(Holder *holder) {
         unsigned pid = (unsigned)holder->pid;
+        g_autofree char *status = NULL;
+        g_autofree char *command = NULL;
+        g_autofree char *cgroup = NULL;
+        const char *uid;
 
-        holder->uid = proc_read_number(pid, "status", "Uid:", 0);
+        if (process_read(pid, "status", &status) == 0 || process_read(pid, "comm", &command) == 0 ||
+            process_read(pid, "cgroup", &cgroup) == 0)
+                return false;
+        uid = status ? strstr(status, "\nUid:") : NULL;
+        if (uid)
+                sscanf(uid + strlen("\nUid:"), "%u", &holder->uid);
         g_free(holder->command);
-        holder->command = proc_read(pid, "comm") ?: g_strdup("");
+        holder->command = command ? g_steal_pointer(&command) : g_strdup("");
         g_free(holder->unit);
-        holder->unit = process_unit(pid);
+        holder->unit = unit_find(cgroup);
+        return true;
 }
 
-static void process_survey(const Mounts *mounts, const GArray *nodes, unsigned pid,
-                           GPtrArray *holders) {
-        g_autoptr(GPtrArray) found = g_ptr_array_new();
-
-        links_collect(mounts, nodes, pid, "fd", found);
-        links_collect(mounts, nodes, pid, "map_files", found);
-
-        for (guint i = 0; i < found->len; i++) {
-                const Node *node = g_ptr_array_index(found, i);
-                Holder *holder = holder_new(HOLDER_PROCESS, node->path);
-
-                holder->pid = (pid_t)pid;
-                g_ptr_array_add(holders, holder);
-        }
-}
-
-/* The block devices that are made of one of @nodes: whatever is done with them is done with it. */
-static void devices_survey(const GArray *nodes, GPtrArray *holders) {
-        for (guint i = 0; i < nodes->len; i++) {
-                const Node *node = &g_array_index(nodes, Node, i);
-                g_autoptr(GPtrArray) made = nodes_made_of(nodes, node);
-
-                for (guint j = 0; j < made->len; j++) {
-                        const Node *other = g_ptr_array_index(made, j);
-                        Holder *holder = holder_new(HOLDER_DEVICE, node->path);
-
-                        g_free(holder->at);
-                        holder->at = g_strdup(other->path);
-                        g_ptr_array_add(holders, holder);
-                }
-        }
-}
-
-/* A line for each area after the first, which says what is what; the path comes first, escaped as
- * in a mount table. Areas in files are the file system's, which is mounted. */
-void holders_survey_swaps(const GArray *nodes, GPtrArray *holders) {
-        g_autofree char *text = NULL;
-        g_auto(GStrv) lines = NULL;
-
-        if (g_file_get_contents("/proc/swaps", &text, NULL, NULL))
-                lines = g_strsplit(text, "\n", -1);
-        for (char **line = lines; line && *line; line++) {
-                g_auto(GStrv) words = g_strsplit_set(*line, " \t", 2);
-                g_autofree char *path = words[0] ? g_strcompress(words[0]) : NULL;
-                const Node *node = NULL;
-                struct stat status;
-
-                if (path && g_str_has_prefix(path, "/dev/") && stat(path, &status) == 0 &&
-                    S_ISBLK(status.st_mode))
-                        node = nodes_find(nodes, status.st_rdev, true);
-                if (node)
-                        g_ptr_array_add(holders, holder_new(HOLDER_SWAP, node->path));
-        }
-}
-
-GPtrArray *holders_survey(const GArray *functions) {
-        g_autoptr(GArray) nodes = nodes_survey(functions);
-        GPtrArray *holders = g_ptr_array_new_with_free_func((GDestroyNotify)holder_free);
-        g_autoptr(Mounts) mounts = mounts_new();
-        g_autoptr(Dir) dir = opendir("/proc");
-        struct dirent *entry;
-
-        if (nodes->len == 0)
-                return holders;
-
-        devices_survey(nodes, holders);
-        holders_survey_swaps(nodes, holders);
-        mounts_look(mounts, MOUNTS_HOST_PID, nodes, holders);
-        while (dir && (entry = readdir(dir))) {
-                guint64 pid;
-
-                if (!g_ascii_string_to_unsigned(entry->d_name, 10, 1, INT_MAX, &pid, NULL))
-                        continue;
-                mounts_look(mounts, (unsigned)pid, nodes, holders);
-                if (pid != (guint64)getpid() && pid != (guint64)getppid())
-                        process_survey(mounts, nodes, (unsigned)pid, holders);
-        }
-        for (guint i = 0; i < holders->len; i++) {
+/* A process that has ended holds nothing any more; a mount that it saw others may see still. */
+static void holders_describe(GPtrArray *holders) {
+        for (guint i = 0; i < holders->len;) {
                 Holder *holder = g_ptr_array_index(holders, i);
 
-                if (holder->pid > 0)
-                        holder_describe(holder);
+                if (holder->pid > 0 && !holder_describe(holder) && holder->kind != HOLDER_MOUNT)
+                        g_ptr_array_remove_index(holders, i);
+                else
+                        i++;
         }
-        return holders;
+}
+
+/* --- what it has --- */
+
+static void holder_add(Survey *survey, HolderKind kind, unsigned pid, const char *node) {
+        Holder *holder = holder_new(kind, node);
+
+        holder->pid = (pid_t)pid;
+        g_ptr_array_add(survey->holders, holder);
+}
+
+/* Whether it has a node of a certain card of the driver open: then the shared ones are for that. */
+static bool found_has_card(const GPtrArray *found) {
+        for (guint i = 0; i < found->len; i++) {
+                const Node *node = g_ptr_array_index(found, i);
+
+                if (node->use == NODE_OWN || node->use == NODE_OTHERS)
+                        return true;
+        }
+        return false;
+}
+
+static int kfd_tell(Survey *survey, unsigned pid, const Node *node) {
+        KfdUse use;
+        int r = kfd_read_use(pid, survey->functions, &use);
+
+        if (r < 0)
+                return r;
+        if (use == KFD_USES || use == KFD_UNTOLD)
+                holder_add(survey, HOLDER_PROCESS, pid, node->path);
+        else if (use == KFD_IDLE)
+                holder_add(survey, HOLDER_SHARER, pid, node->path);
+        return 0;
+}
+
+static int found_tell(Survey *survey, unsigned pid, const GPtrArray *found) {
+        bool told = found_has_card(found);
+        int r = 0;
+
+        for (guint i = 0; r == 0 && i < found->len; i++) {
+                const Node *node = g_ptr_array_index(found, i);
+
+                if (node->use == NODE_OWN)
+                        holder_add(survey, HOLDER_PROCESS, pid, node->path);
+                else if (node->use == NODE_KFD)
+                        r = kfd_tell(survey, pid, node);
+                else if (node->use == NODE_SHARED && !told) {
+                        holder_add(survey, HOLDER_SHARER, pid, node->path);
+                        told = true; /* once is enough */
+                }
+        }
+        return r;
+}
+
+/* That it may not be looked at says nothing of the others; anything else that fails does. */
+static int unseen_tell(Survey *survey, unsigned pid, int error) {
+        Holder *holder;
+
+        if ((error != -EACCES && error != -EPERM) || ++survey->unseen > UNSEEN_MAX)
+                return error;
+        holder_add(survey, HOLDER_UNSEEN, pid, "");
+        holder = g_ptr_array_index(survey->holders, survey->holders->len - 1);
+        g_free(holder->at);
+        holder->at = g_strdup(g_strerror(-error));
+        return 0;
+}
+
+static int process_look(Survey *survey, unsigned pid) {
+        g_autoptr(GPtrArray) found = g_ptr_array_new();
+        int r;
+
+        if (pid == (unsigned)getpid() || pid == (unsigned)getppid())
+                return mounts_look(survey->mounts, pid, pid, survey->nodes, survey->holders);
+        r = process_survey(pid, survey->nodes, survey->mounts, found, survey->holders);
+
+        return r < 0 ? unseen_tell(survey, pid, r) : found_tell(survey, pid, found);
+}
+
+/* The host's own mounts come first. What could not be seen of them is told when it is the turn of
+ * that process. */
+static int processes_look(Survey *survey) {
+        g_autoptr(GPtrArray) names = NULL;
+        int r = MIN(reading_folder(AT_FDCWD, "/proc", &names), 0);
+
+        (void)mounts_look(survey->mounts, MOUNTS_HOST_PID, MOUNTS_HOST_PID, survey->nodes,
+                          survey->holders);
+        for (guint i = 0; r == 0 && names && i < names->len; i++) {
+                guint64 pid;
+
+                if (g_ascii_string_to_unsigned(g_ptr_array_index(names, i), 10, 1, INT_MAX, &pid,
+                                               NULL))
+                        r = process_look(survey, (unsigned)pid);
+        }
+        return r;
+}
+
+int holders_survey(const GArray *functions, GPtrArray **ret) {
+        g_autoptr(GArray) nodes = NULL;
+        g_autoptr(Mounts) mounts = mounts_new();
+        g_autoptr(GPtrArray) holders = g_ptr_array_new_with_free_func((GDestroyNotify)holder_free);
+        int r = nodes_survey(functions, &nodes);
+        Survey survey = { functions, nodes, mounts, holders, 0 };
+
+        if (r == 0)
+                r = kernel_survey(functions, nodes, holders);
+        if (r == 0 && nodes->len > 0)
+                r = processes_look(&survey);
+        if (r < 0)
+                return r;
+
+        holders_describe(holders);
+        *ret = g_steal_pointer(&holders);
+        return 0;
 }

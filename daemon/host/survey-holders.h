@@ -3,11 +3,8 @@
 
 #include "core/host.h"
 
-/* What holds a device node of one of @functions (PciAddress): the processes that have it open or
- * mapped, one entry for each process and node, but for this process and its parent; and what the
- * kernel does with a block device: mounts, swap, devices made of it. Users are left numbers. A new
- * array that owns its Holders. */
-GPtrArray *holders_survey(const GArray *functions);
-
-/* Adds to @holders (Holder) the areas among @nodes (Node) that the host swaps to. */
-void holders_survey_swaps(const GArray *nodes, GPtrArray *holders);
+/* What holds one of @functions (PciAddress): the processes that have a node of it open or mapped,
+ * one entry for each process and node, but for this process and its parent; those of which nobody
+ * knows; and what the kernel does with it. Users are left numbers. 0 and a new array that owns its
+ * Holders, or a negative errno. */
+int holders_survey(const GArray *functions, GPtrArray **ret);

@@ -3,6 +3,8 @@
  * what lies beneath its root. */
 #include "survey-mounts.h"
 
+#include "reading.h"
+
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -120,25 +122,44 @@ static void mount_tell(const Mount *mount, unsigned pid, const GArray *nodes, GP
         g_ptr_array_add(holders, holder);
 }
 
-/* A new string that names the table; NULL for a process that is gone. */
-static char *table_name(unsigned pid) {
-        g_autofree char *namespace_path = g_strdup_printf("/proc/%u/ns/mnt", pid);
-        g_autofree char *root_path = g_strdup_printf("/proc/%u/root", pid);
-        g_autofree char *namespace = g_file_read_link(namespace_path, NULL);
-        g_autofree char *root = g_file_read_link(root_path, NULL);
-
-        return namespace && root ? g_strconcat(namespace, " ", root, NULL) : NULL;
+/* Where /proc has the thread's file; the first one's are the process's. A new string. */
+static char *thread_path(unsigned pid, unsigned tid, const char *name) {
+        return pid == tid ? g_strdup_printf("/proc/%u/%s", pid, name)
+                          : g_strdup_printf("/proc/%u/task/%u/%s", pid, tid, name);
 }
 
-void mounts_look(Mounts *mounts, unsigned pid, const GArray *nodes, GPtrArray *holders) {
-        g_autofree char *path = g_strdup_printf("/proc/%u/mountinfo", pid);
-        g_autofree char *table = table_name(pid);
+/* Reads a link of the thread; NULL where it is gone. 0 or a negative errno. */
+static int thread_read_link(unsigned pid, unsigned tid, const char *name, char **ret) {
+        g_autofree char *path = thread_path(pid, tid, name);
+
+        return MIN(reading_link(AT_FDCWD, path, ret), 0);
+}
+
+/* A new string that names the table; NULL for a thread that is gone. 0 or a negative errno. */
+static int table_name(unsigned pid, unsigned tid, char **ret) {
+        g_autofree char *namespace = NULL;
+        g_autofree char *root = NULL;
+        int r = thread_read_link(pid, tid, "ns/mnt", &namespace);
+
+        if (r == 0)
+                r = thread_read_link(pid, tid, "root", &root);
+        *ret = namespace && root ? g_strconcat(namespace, " ", root, NULL) : NULL;
+        return r;
+}
+
+int mounts_look(Mounts *mounts, unsigned pid, unsigned tid, const GArray *nodes,
+                GPtrArray *holders) {
+        g_autofree char *path = thread_path(pid, tid, "mountinfo");
+        g_autofree char *table = NULL;
         g_autofree char *text = NULL;
         g_auto(GStrv) lines = NULL;
+        int r = table_name(pid, tid, &table);
 
-        if (!table || g_hash_table_contains(mounts->tables, table) ||
-            !g_file_get_contents(path, &text, NULL, NULL))
-                return;
+        if (r < 0 || !table || g_hash_table_contains(mounts->tables, table))
+                return r;
+        r = reading_text(AT_FDCWD, path, &text);
+        if (r <= 0)
+                return r;
 
         g_hash_table_add(mounts->tables, g_steal_pointer(&table));
         lines = g_strsplit(text, "\n", -1);
@@ -152,4 +173,5 @@ void mounts_look(Mounts *mounts, unsigned pid, const GArray *nodes, GPtrArray *h
                         g_hash_table_add(mounts->local, GUINT_TO_POINTER(mount.id));
                 mount_tell(&mount, pid, nodes, holders);
         }
+        return 0;
 }

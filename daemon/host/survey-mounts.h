@@ -14,11 +14,12 @@ Mounts *mounts_new(void);
 void mounts_free(Mounts *mounts);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Mounts, mounts_free)
 
-/* Reads the mounts that the process @pid sees, unless another one sees the same. Adds to @holders
- * (Holder) those of the block devices among @nodes (Node): once each, with pid 0 where the host's
- * first process sees it. */
-void mounts_look(Mounts *mounts, unsigned pid, const GArray *nodes, GPtrArray *holders);
+/* Reads the mounts that the thread @tid of the process @pid sees, unless another one sees the same.
+ * Adds to @holders (Holder) those of the block devices among @nodes (Node): once each, with pid 0
+ * where the host's first process sees it. 0, also for one that is gone, or a negative errno. */
+int mounts_look(Mounts *mounts, unsigned pid, unsigned tid, const GArray *nodes,
+                GPtrArray *holders);
 
-/* Whether the mount with the number @id, as /proc/PID/fdinfo has it, was seen, and no file server
+/* Whether the mount with the number @id, as a thread's fdinfo has it, was seen, and no file server
  * has to be asked about a file on it. */
 bool mounts_is_local(const Mounts *mounts, unsigned id);

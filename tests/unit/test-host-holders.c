@@ -1,141 +1,125 @@
-/* Who holds a card: umockdev's card, whose nodes carry the numbers of real devices, and a real
- * process that has one of those open; or a /proc of the test's own. Runs under umockdev-wrapper. */
+/* Who holds a card: its nodes, who has them open, and its disks. Runs under umockdev-wrapper. */
+#include "holder-scene.h"
 #include "host/survey-holders.h"
 #include "host/survey-mounts.h"
 #include "host/survey-nodes.h"
+#include "host/survey-process.h"
+#include "testing.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
+#include <linux/capability.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
-#include <sys/wait.h>
-#include <umockdev.h>
 #include <unistd.h>
 
-/* Starts a process that has @node open; -1 for none. */
-static pid_t process_start(const char *node, int *ret_hold) {
-        int ready[2], hold[2];
-        char byte;
-        pid_t pid;
-
-        assert_return_code(pipe2(ready, O_CLOEXEC), errno);
-        assert_return_code(pipe2(hold, O_CLOEXEC), errno);
-        pid = fork();
-        assert_return_code(pid, errno);
-        if (pid == 0) {
-                close(hold[1]);
-                /* Twice: told once all the same. */
-                if (open(node, O_RDONLY) < 0 || open(node, O_RDONLY) < 0 ||
-                    write(ready[1], "x", 1) != 1)
-                        _exit(1);
-                (void)!read(hold[0], &byte, 1);
-                _exit(0);
-        }
-
-        close(ready[1]);
-        close(hold[0]);
-        assert_int_equal(read(ready[0], &byte, 1), 1);
-        close(ready[0]);
-        *ret_hold = hold[1];
-        return pid;
-}
-
-static unsigned holders_count(const GPtrArray *holders, pid_t pid, const char *node) {
-        unsigned count = 0;
-
-        for (guint i = 0; i < holders->len; i++) {
-                const Holder *holder = g_ptr_array_index(holders, i);
-
-                assert_int_not_equal(holder->pid, getpid());
-                assert_int_not_equal(holder->pid, getppid());
-                if (holder->pid != pid)
-                        continue;
-                assert_string_equal(holder->node, node);
-                assert_int_equal(holder->uid, getuid());
-                assert_true(strlen(holder->command) > 0);
-                assert_non_null(holder->unit);
-                count++;
-        }
-        return count;
-}
-
 /* 1:7 is /dev/full, which hardly anybody has open. */
-static void test_holder(void **state) {
+static void assert_card_is_held(Hold how, const char *node, unsigned minor_number) {
         g_autoptr(UMockdevTestbed) testbed = umockdev_testbed_new();
-        g_autofree char *gpu = umockdev_testbed_add_device(testbed, "pci", "0000:01:00.0", NULL,
-                                                           "class", "0x030000", NULL, NULL);
+        g_autofree char *gpu = add_gpu(testbed, NULL);
+        g_autofree char *number = g_strdup_printf("1:%u", minor_number);
         g_autofree char *card = umockdev_testbed_add_device(
-                testbed, "drm", "card7", gpu, "dev", "1:7", NULL, "DEVNAME", "dri/card7", NULL);
-        g_autoptr(GArray) functions = g_array_new(FALSE, TRUE, sizeof(PciAddress));
-        g_autoptr(GPtrArray) before = NULL, during = NULL, other = NULL;
-        PciAddress address;
+                testbed, "drm", "card7", gpu, "dev", number, NULL, "DEVNAME", "dri/card7", NULL);
+        g_autoptr(GArray) functions = gpu_functions();
+        g_autoptr(GPtrArray) during = NULL, after = NULL;
+        const Holder *holder;
         int hold;
-        pid_t pid = process_start("/dev/full", &hold);
+        pid_t pid = process_start(node, how, &hold);
 
         assert_non_null(card);
-        assert_true(pci_address_parse("01:00.0", &address));
+        during = survey(functions);
+        holder = find_process(during, pid);
+        assert_non_null(holder);
+        assert_int_equal(holder->kind, HOLDER_PROCESS);
+        assert_string_equal(holder->node, "/dev/dri/card7");
+        assert_int_equal(holder->uid, getuid());
+        assert_true(strlen(holder->command) > 0);
+        assert_non_null(holder->unit);
 
-        other = holders_survey(functions);
-        assert_int_equal(other->len, 0);
+        process_end(pid, hold);
+        after = survey(functions);
+        assert_null(find_process(after, pid));
+}
 
-        g_array_append_val(functions, address);
-        during = holders_survey(functions);
-        assert_int_equal(holders_count(during, pid, "/dev/dri/card7"), 1);
+static void a_process_is_told_once_for_each_node(void **state) {
+        assert_card_is_held(HOLD_PLAINLY, "/dev/full", 7);
+}
 
-        close(hold);
-        assert_int_equal(waitpid(pid, NULL, 0), pid);
-        before = holders_survey(functions);
-        assert_int_equal(holders_count(before, pid, "/dev/dri/card7"), 0);
+static void a_process_whose_first_thread_has_ended_is_told(void **state) {
+        assert_card_is_held(HOLD_LEADERLESS, "/dev/full", 7);
+        assert_card_is_held(HOLD_MAPPED, "/dev/zero", 5);
+}
+
+static void a_thread_with_descriptors_of_its_own_is_told(void **state) {
+        assert_card_is_held(HOLD_OWN_TABLE, "/dev/full", 7);
+}
+
+static void nobody_holds_nothing(void **state) {
+        g_autoptr(GArray) functions = g_array_new(FALSE, TRUE, sizeof(PciAddress));
+        g_autoptr(GPtrArray) holders = survey(functions);
+
+        assert_int_equal(holders->len, 0);
 }
 
 /* A block device of the same number is another device. */
-static void test_block_is_not_character(void **state) {
+static void a_block_device_is_no_character_device(void **state) {
         g_autoptr(UMockdevTestbed) testbed = umockdev_testbed_new();
-        g_autofree char *usb = umockdev_testbed_add_device(testbed, "pci", "0000:01:00.2", NULL,
-                                                           "class", "0x0c0330", NULL, NULL);
-        g_autofree char *disk = umockdev_testbed_add_device(testbed, "block", "sdz", usb, "dev",
+        g_autofree char *gpu = add_gpu(testbed, NULL);
+        g_autofree char *disk = umockdev_testbed_add_device(testbed, "block", "sdz", gpu, "dev",
                                                             "1:7", NULL, "DEVNAME", "sdz", NULL);
-        g_autoptr(GArray) functions = g_array_new(FALSE, TRUE, sizeof(PciAddress));
+        g_autoptr(GArray) functions = gpu_functions();
         g_autoptr(GPtrArray) holders = NULL;
-        PciAddress address;
         int hold;
-        pid_t pid = process_start("/dev/full", &hold);
+        pid_t pid = process_start("/dev/full", HOLD_PLAINLY, &hold);
 
         assert_non_null(disk);
-        assert_true(pci_address_parse("01:00.2", &address));
-        g_array_append_val(functions, address);
-        holders = holders_survey(functions);
-        assert_int_equal(holders_count(holders, pid, ""), 0);
-        close(hold);
-        assert_int_equal(waitpid(pid, NULL, 0), pid);
+        holders = survey(functions);
+        assert_null(find_process(holders, pid));
+        process_end(pid, hold);
 }
 
-static char *testbed_path(UMockdevTestbed *testbed, const char *path) {
-        g_autofree char *root = umockdev_testbed_get_root_dir(testbed);
-        char *at = g_build_filename(root, path, NULL);
-        g_autofree char *folder = g_path_get_dirname(at);
+static void set_effective(const struct __user_cap_data_struct data[2]) {
+        struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 
-        assert_return_code(g_mkdir_with_parents(folder, 0755), errno);
-        return at;
+        assert_return_code(syscall(SYS_capset, &header, data), errno);
 }
 
-static void make_file(UMockdevTestbed *testbed, const char *path, const char *text) {
-        g_autofree char *at = testbed_path(testbed, path);
+/* What may not be looked at is not taken for what does not hold the card. */
+static void a_process_that_may_not_be_looked_at_is_not_passed_over(void **state) {
+        struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+        struct __user_cap_data_struct before[2], without[2];
+        g_autoptr(UMockdevTestbed) testbed = umockdev_testbed_new();
+        g_autofree char *gpu = add_gpu(testbed, NULL);
+        g_autofree char *card =
+                umockdev_testbed_add_device(testbed, "drm", "card7", gpu, "dev", "1:7", NULL, NULL);
+        g_autoptr(GArray) functions = gpu_functions();
+        g_autoptr(GArray) nodes = NULL;
+        g_autoptr(Mounts) mounts = mounts_new();
+        g_autoptr(GPtrArray) found = g_ptr_array_new();
+        g_autoptr(GPtrArray) holders = g_ptr_array_new();
+        GPtrArray *none = NULL;
+        int hold, one, all;
+        pid_t pid = process_start("/dev/full", HOLD_PLAINLY, &hold);
 
-        assert_true(g_file_set_contents(at, text, -1, NULL));
-}
+        assert_non_null(card);
+        assert_return_code(syscall(SYS_capget, &header, before), errno);
+        memcpy(without, before, sizeof without);
+        without[0].effective &= ~(1u << CAP_SYS_PTRACE);
+        if (!(before[0].effective & (1u << CAP_SYS_PTRACE)))
+                skip();
+        assert_return_code(nodes_survey(functions, &nodes), errno);
 
-static void make_link(UMockdevTestbed *testbed, const char *path, const char *target) {
-        g_autofree char *at = testbed_path(testbed, path);
+        set_effective(without);
+        one = process_survey((unsigned)pid, nodes, mounts, found, holders);
+        all = holders_survey(functions, &none);
+        set_effective(before);
+        assert_int_equal(one, -EACCES);
+        assert_int_equal(all, -EACCES);
+        assert_null(none);
 
-        assert_return_code(symlink(target, at), errno);
+        process_end(pid, hold);
+        assert_int_equal(process_survey((unsigned)pid, nodes, mounts, found, holders), 0);
+        assert_int_equal(found->len, 0);
 }
 
 /* A process of a /proc of the test's own. */
@@ -168,6 +152,16 @@ static void assert_kernel_holder(const GPtrArray *holders, HolderKind kind, pid_
                 count++;
         }
         assert_int_equal(count, 1);
+}
+
+/* Where the test runs there may be processes that it may not look at. */
+static guint count_but_unseen(const GPtrArray *holders) {
+        guint count = 0;
+
+        for (guint i = 0; i < holders->len; i++)
+                if (((const Holder *)g_ptr_array_index(holders, i))->kind != HOLDER_UNSEEN)
+                        count++;
+        return count;
 }
 
 /* A disk behind the card's USB controller: a partition mounted on the host, once more in a
@@ -213,69 +207,69 @@ static void test_disks(void **state) {
         assert_true(pci_address_parse("01:00.2", &address));
         g_array_append_val(functions, address);
 
-        holders = holders_survey(functions);
+        holders = survey(functions);
         assert_kernel_holder(holders, HOLDER_DEVICE, 0, "/dev/sdz2", "/dev/mapper/vg-lv");
-        nodes = nodes_survey(functions);
+        assert_return_code(nodes_survey(functions, &nodes), errno);
         for (size_t i = 0; i < G_N_ELEMENTS(pids); i++)
-                mounts_look(mounts, pids[i], nodes, holders);
+                assert_return_code(mounts_look(mounts, pids[i], pids[i], nodes, holders), errno);
         assert_kernel_holder(holders, HOLDER_MOUNT, 0, "/dev/sdz1", "/media/a b");
         assert_kernel_holder(holders, HOLDER_MOUNT, 400, "/dev/sdz1", "/inside");
         assert_kernel_holder(holders, HOLDER_MOUNT, 500, "/dev/mapper/vg-lv", "/var");
-        assert_int_equal(holders->len, 4);
+        assert_int_equal(count_but_unseen(holders), 4);
         assert_true(mounts_is_local(mounts, 21));
         assert_false(mounts_is_local(mounts, 23)); /* a file server's */
         assert_false(mounts_is_local(mounts, 99)); /* unknown */
 }
 
-/* Adds a node to the testbed's /dev, of a device that sysfs shows elsewhere. */
-static void make_node(UMockdevTestbed *testbed, const char *name, unsigned minor_number) {
-        g_autofree char *text = g_strdup_printf("P: /devices/virtual/nvidia/%s\nN: %s\n"
-                                                "E: DEVNAME=/dev/%s\nE: SUBSYSTEM=nvidia\n"
-                                                "A: dev=195:%u\n",
-                                                name, name, name, minor_number);
-
-        assert_true(umockdev_testbed_add_from_string(testbed, text, NULL));
-}
-
 /* The nodes that the proprietary driver makes are not in sysfs: the card's own, by its number, or
- * else those that all its cards share. */
-static void test_nvidia_nodes(void **state) {
+ * else those that all its cards share; and those of its other cards. */
+static void nvidia_has_nodes_of_a_card_and_nodes_of_all(void **state) {
         static const struct {
                 const char *information;
                 const char *nodes;
         } rows[] = {
-                { "Model: \t\t GPU\nDevice Minor: \t 3\n", "/dev/nvidia3 195:3\n" },
-                { "Model: GPU\n", "/dev/nvidiactl 195:255\n/dev/nvidia-uvm 195:250\n" },
-                { NULL, "/dev/nvidiactl 195:255\n/dev/nvidia-uvm 195:250\n" },
+                { "Model: \t\t GPU\nDevice Minor: \t 3\n",
+                  "own /dev/nvidia3 195:3\nothers /dev/nvidia4 195:4\n"
+                  "shared /dev/nvidiactl 195:255\nshared /dev/nvidia-uvm 195:250\n"
+                  "shared /dev/nvidia-caps/nvidia-cap1 195:240\n" },
+                { "Model: GPU\n", "own /dev/nvidiactl 195:255\nown /dev/nvidia-uvm 195:250\n"
+                                  "own /dev/nvidia-caps/nvidia-cap1 195:240\n"
+                                  "others /dev/nvidia4 195:4\n" },
+                { NULL, "own /dev/nvidiactl 195:255\nown /dev/nvidia-uvm 195:250\n"
+                        "own /dev/nvidia-caps/nvidia-cap1 195:240\n"
+                        "others /dev/nvidia4 195:4\n" },
+        };
+        static const char *const uses[] = {
+                [NODE_OWN] = "own",
+                [NODE_SHARED] = "shared",
+                [NODE_KFD] = "kfd",
+                [NODE_OTHERS] = "others",
         };
 
         for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
                 g_autoptr(UMockdevTestbed) testbed = umockdev_testbed_new();
-                g_autofree char *gpu = umockdev_testbed_add_device(
-                        testbed, "pci", "0000:01:00.0", NULL, "class", "0x030000", NULL, NULL);
-                g_autofree char *driver = g_build_filename(gpu, "driver", NULL);
-                g_autoptr(GArray) functions = g_array_new(FALSE, TRUE, sizeof(PciAddress));
+                g_autofree char *gpu = add_gpu(testbed, "nvidia");
+                g_autoptr(GArray) functions = gpu_functions();
                 g_autoptr(GString) found = g_string_new(NULL);
                 g_autoptr(GArray) nodes = NULL;
-                PciAddress address;
 
-                make_node(testbed, "nvidia4", 4);
-                make_node(testbed, "nvidiactl", 255);
-                make_node(testbed, "nvidia-uvm", 250);
-                make_link(testbed, driver, "/sys/bus/pci/drivers/nvidia");
+                make_node(testbed, "nvidia4", 195, 4);
+                make_node(testbed, "nvidiactl", 195, 255);
+                make_node(testbed, "nvidia-uvm", 195, 250);
+                make_node(testbed, "nvidia-caps/nvidia-cap1", 195, 240);
+                make_file(testbed, "/proc/driver/nvidia/gpus/0000:02:00.0/information",
+                          "Device Minor: 4\n");
                 if (rows[i].information)
                         make_file(testbed, "/proc/driver/nvidia/gpus/0000:01:00.0/information",
                                   rows[i].information);
-                assert_true(pci_address_parse("01:00.0", &address));
-                g_array_append_val(functions, address);
 
-                nodes = nodes_survey(functions);
+                assert_return_code(nodes_survey(functions, &nodes), errno);
                 for (guint j = 0; j < nodes->len; j++) {
                         const Node *node = &g_array_index(nodes, Node, j);
 
                         assert_false(node->block);
-                        g_string_append_printf(found, "%s %u:%u\n", node->path, major(node->number),
-                                               minor(node->number));
+                        g_string_append_printf(found, "%s %s %u:%u\n", uses[node->use], node->path,
+                                               major(node->number), minor(node->number));
                 }
                 assert_string_equal(found->str, rows[i].nodes);
         }
@@ -283,10 +277,14 @@ static void test_nvidia_nodes(void **state) {
 
 int main(void) {
         static const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_holder),
-                cmocka_unit_test(test_block_is_not_character),
+                cmocka_unit_test(a_process_is_told_once_for_each_node),
+                cmocka_unit_test(a_process_whose_first_thread_has_ended_is_told),
+                cmocka_unit_test(a_thread_with_descriptors_of_its_own_is_told),
+                cmocka_unit_test(nobody_holds_nothing),
+                cmocka_unit_test(a_block_device_is_no_character_device),
+                cmocka_unit_test(a_process_that_may_not_be_looked_at_is_not_passed_over),
                 cmocka_unit_test(test_disks),
-                cmocka_unit_test(test_nvidia_nodes),
+                cmocka_unit_test(nvidia_has_nodes_of_a_card_and_nodes_of_all),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
