@@ -18,7 +18,11 @@ static const Machine *machine_at(const Bus *bus, const char *path) {
 
 int machine_find(sd_bus *sd, const char *path, const char *interface, void *userdata, void **ret,
                  sd_bus_error *error) {
-        if (!machine_at(userdata, path))
+        const Bus *bus = userdata;
+        g_autofree char *name = path_to_machine(path);
+
+        /* Which there are libvirt has yet to say: then a call on any of them waits. */
+        if (!machine_at(bus, path) && !(name && manager_awaits_libvirt(bus->manager)))
                 return 0;
         *ret = userdata;
         return 1;
@@ -36,17 +40,19 @@ int machine_enumerate(sd_bus *sd, const char *prefix, void *userdata, char ***re
         return 1;
 }
 
-typedef void (*MachineCall)(Manager *manager, const char *name, ManagerDone done, void *userdata);
+typedef void (*MachineCall)(Manager *manager, const char *uuid, ManagerDone done, void *userdata);
 
-/* Authorises a call about the machine at the path of @m. As pending_begin(); also gives a copy of
- * its name, for the record may end within the manager's call. */
+/* Authorises a call about the machine at the path of @m. As pending_begin(); also gives
+ * its UUID, a copy, for the record may end within the manager's call. */
 static int machine_begin(Bus *bus, sd_bus_message *m, const char *action, const char *verb,
-                         char **ret_name, sd_bus_error *error, Pending **ret) {
+                         char **ret_uuid, sd_bus_error *error, Pending **ret) {
         const Machine *machine = machine_at(bus, sd_bus_message_get_path(m));
         g_autofree char *gpus = NULL;
         int r;
 
         *ret = NULL;
+        if (!machine && manager_awaits_libvirt(bus->manager))
+                return pending_hold(bus, m, verb, error);
         if (!machine)
                 return error_set_no_object(error, sd_bus_message_get_path(m));
         gpus = addresses_to_string(machine->gpus);
@@ -57,20 +63,20 @@ static int machine_begin(Bus *bus, sd_bus_message *m, const char *action, const 
                                                .instance = machine->uuid },
                           error, ret);
         if (*ret)
-                *ret_name = g_strdup(machine->name);
+                *ret_uuid = g_strdup(machine->uuid);
         return r;
 }
 
 /* Authorises and then does one thing with the machine at the path of @m. */
 static int machine_call(sd_bus_message *m, Bus *bus, const char *action, const char *verb,
                         MachineCall call, sd_bus_error *error) {
-        g_autofree char *name = NULL;
+        g_autofree char *uuid = NULL;
         Pending *pending;
         int r;
 
-        r = machine_begin(bus, m, action, verb, &name, error, &pending);
+        r = machine_begin(bus, m, action, verb, &uuid, error, &pending);
         if (pending)
-                call(bus->manager, name, pending_done, pending);
+                call(bus->manager, uuid, pending_done, pending);
         return r;
 }
 
@@ -80,14 +86,14 @@ static int method_start(sd_bus_message *m, void *userdata, sd_bus_error *error) 
 
 /* As Check: whoever may look may be told what Start would say. */
 static int method_check_start(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        g_autofree char *name = NULL;
+        g_autofree char *uuid = NULL;
         Bus *bus = userdata;
         Pending *pending;
         int r;
 
-        r = machine_begin(bus, m, NULL, "CheckStart", &name, error, &pending);
+        r = machine_begin(bus, m, NULL, "CheckStart", &uuid, error, &pending);
         if (pending)
-                manager_check_start(bus->manager, name, pending_checked, pending);
+                manager_check_start(bus->manager, uuid, pending_checked, pending);
         return r;
 }
 
@@ -122,7 +128,7 @@ static int machine_attach(sd_bus_message *m, Bus *bus, DeviceKind kind, const ch
                           sd_bus_error *error) {
         g_autoptr(GPtrArray) findings = findings_new();
         g_autoptr(DeviceRequest) device = NULL;
-        g_autofree char *name = NULL;
+        g_autofree char *uuid = NULL;
         const Refusal *first;
         Pending *pending;
         int r;
@@ -133,16 +139,16 @@ static int machine_attach(sd_bus_message *m, Bus *bus, DeviceKind kind, const ch
         first = findings_first_error(findings);
         if (first)
                 return error_set_refusal(error, first);
-        r = machine_begin(bus, m, ACTION_MANAGE, verb, &name, error, &pending);
+        r = machine_begin(bus, m, ACTION_MANAGE, verb, &uuid, error, &pending);
         if (pending)
-                manager_attach_device(bus->manager, name, g_steal_pointer(&device),
+                manager_attach_device(bus->manager, uuid, g_steal_pointer(&device),
                                       pending_attached, pending);
         return r;
 }
 
 static int machine_detach(sd_bus_message *m, Bus *bus, DeviceKind kind, const char *verb,
                           sd_bus_error *error) {
-        g_autofree char *name = NULL;
+        g_autofree char *uuid = NULL;
         Pending *pending;
         const char *id;
         int r;
@@ -150,9 +156,9 @@ static int machine_detach(sd_bus_message *m, Bus *bus, DeviceKind kind, const ch
         r = sd_bus_message_read_basic(m, 's', &id);
         if (r < 0)
                 return error_set_arguments(error, r);
-        r = machine_begin(bus, m, ACTION_MANAGE, verb, &name, error, &pending);
+        r = machine_begin(bus, m, ACTION_MANAGE, verb, &uuid, error, &pending);
         if (pending)
-                manager_detach_device(bus->manager, name, kind, id, pending_done, pending);
+                manager_detach_device(bus->manager, uuid, kind, id, pending_done, pending);
         return r;
 }
 
@@ -173,27 +179,27 @@ static int method_detach_nic(sd_bus_message *m, void *userdata, sd_bus_error *er
 }
 
 static int method_open_console(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        g_autofree char *name = NULL;
+        g_autofree char *uuid = NULL;
         Bus *bus = userdata;
         Pending *pending;
         int r;
 
-        r = machine_begin(bus, m, ACTION_CONSOLE, "OpenConsole", &name, error, &pending);
+        r = machine_begin(bus, m, ACTION_CONSOLE, "OpenConsole", &uuid, error, &pending);
         if (pending)
-                manager_open_machine_console(bus->manager, name, pending_uid(pending),
+                manager_open_machine_console(bus->manager, uuid, pending_uid(pending),
                                              pending_console, pending);
         return r;
 }
 
 static int method_get_xml(sd_bus_message *m, void *userdata, sd_bus_error *error) {
-        g_autofree char *name = NULL;
+        g_autofree char *uuid = NULL;
         Bus *bus = userdata;
         Pending *pending;
         int r;
 
-        r = machine_begin(bus, m, ACTION_CONSOLE, "GetXML", &name, error, &pending);
+        r = machine_begin(bus, m, ACTION_CONSOLE, "GetXML", &uuid, error, &pending);
         if (pending)
-                manager_get_machine_xml(bus->manager, name, pending_xml, pending);
+                manager_get_machine_xml(bus->manager, uuid, pending_xml, pending);
         return r;
 }
 

@@ -67,6 +67,31 @@ static void pending_free(Pending *pending) {
         g_free(pending);
 }
 
+/* From its beginning, as if it had come only now. */
+static void pending_run_again(void *userdata) {
+        Pending *pending = userdata;
+        int r = sd_bus_message_rewind(pending->message, true);
+
+        if (r >= 0)
+                r = sd_bus_enqueue_for_read(pending->bus->sd, pending->message);
+        if (r < 0) {
+                sd_journal_print(LOG_ERR, "Cannot go on with a call that has waited: %s",
+                                 g_strerror(-r));
+                sd_bus_reply_method_errorf(pending->message, SD_BUS_ERROR_FAILED,
+                                           "The service cannot go on with this call. Call again.");
+        }
+        pending_free(pending);
+}
+
+int pending_hold(Bus *bus, sd_bus_message *m, const char *verb, sd_bus_error *error) {
+        Pending *pending;
+        int r = pending_begin(bus, m, NULL, &(AuthorizeDetails){ .verb = verb }, error, &pending);
+
+        if (pending)
+                manager_await_libvirt(bus->manager, pending_run_again, pending);
+        return r;
+}
+
 static void pending_end(Pending *pending) {
         pending->answered = true;
         if (!pending->lasting)

@@ -11,6 +11,10 @@ typedef struct Pending Pending;
 int pending_begin(Bus *bus, sd_bus_message *m, const char *action, const AuthorizeDetails *details,
                   sd_bus_error *error, Pending **ret);
 
+/* Keeps the call @m, which counts like any other, until libvirt has said which machines there are;
+ * then the handler is run again. Returns as a handler does. */
+int pending_hold(Bus *bus, sd_bus_message *m, const char *verb, sd_bus_error *error);
+
 /* Who calls. */
 uid_t pending_uid(const Pending *pending);
 

@@ -190,11 +190,11 @@ static int method_get_machine(sd_bus_message *m, void *userdata, sd_bus_error *e
         if (r < 0)
                 return error_set_arguments(error, r);
         machine = manager_machine(bus->manager, text);
+        if (!machine && manager_awaits_libvirt(bus->manager))
+                return pending_hold(bus, m, "GetMachine", error);
         if (!machine) {
                 g_autofree char *shown = quote(text);
-                g_autoptr(Refusal) refusal = refusal_new(REFUSAL_NO_SUCH_MACHINE, shown,
-                                                         "ListMachines shows those there are.",
-                                                         "There is no machine %s.", shown);
+                g_autoptr(Refusal) refusal = manager_why_no_machine(bus->manager, shown);
 
                 return error_set_refusal(error, refusal);
         }

@@ -426,6 +426,11 @@ int authorize(Authorizer *self, sd_bus_message *m, const char *action,
 
         if (!details)
                 details = &none;
+        /* It was only counted, and now turns out to be about something. */
+        if (query && query->answered && !query->action && !query_was_for(query, action, details)) {
+                query_drop(query);
+                query = NULL;
+        }
         if (query && query->answered)
                 return query_fetch(query, action, details, ret_uid, error);
         if (query)

@@ -4,6 +4,7 @@
 typedef struct Autostart {
         Manager *manager; /* weak */
         char *name;
+        char uuid[37];
 } Autostart;
 
 static void autostart_ended(void *userdata, const Refusal *refusal) {
@@ -40,36 +41,44 @@ static bool machine_cards_are_known(Manager *manager, const Machine *machine) {
         return true;
 }
 
-/* The names of the machines to start; a start may end at once, and take its machine along. One
- * whose card could not be read waits until it could. */
-static char **manager_take_due(Manager *manager) {
-        g_autoptr(GStrvBuilder) names = g_strv_builder_new();
+static Autostart *autostart_new(Manager *manager, const Machine *machine) {
+        Autostart *autostart = g_new(Autostart, 1);
+
+        *autostart = (Autostart){ .manager = manager, .name = g_strdup(machine->name) };
+        g_strlcpy(autostart->uuid, machine->uuid, sizeof(autostart->uuid));
+        return autostart;
+}
+
+/* The starts to begin; one may end at once, and take its machine along. One whose card could not be
+ * read waits until it could. */
+static GPtrArray *manager_take_due(Manager *manager) {
+        GPtrArray *due = g_ptr_array_new();
 
         for (guint i = 0; i < manager->machines->len; i++) {
                 Machine *machine = g_ptr_array_index(manager->machines, i);
 
-                if (!machine->autostart_due || !machine_cards_are_known(manager, machine))
+                if (!machine->shown || !machine->autostart_due ||
+                    !machine_cards_are_known(manager, machine))
                         continue;
                 machine->autostart_due = false;
                 if (machine->autostart && !machine_state_is_up(machine->state))
-                        g_strv_builder_add(names, machine->name);
+                        g_ptr_array_add(due, autostart_new(manager, machine));
         }
-        return g_strv_builder_end(names);
+        return due;
 }
 
 void manager_autostart(Manager *manager) {
-        g_auto(GStrv) names = NULL;
+        g_autoptr(GPtrArray) due = NULL;
 
         /* A card that is on its way to being kept could not be a machine's now. */
         if (!manager->begun || !manager->domains_known || manager->keeps->len > 0)
                 return;
         if (!manager->autostarted)
                 manager_note_boot(manager);
-        names = manager_take_due(manager);
-        for (guint i = 0; names[i]; i++) {
-                Autostart *autostart = g_new(Autostart, 1);
+        due = manager_take_due(manager);
+        for (guint i = 0; i < due->len; i++) {
+                Autostart *autostart = g_ptr_array_index(due, i);
 
-                *autostart = (Autostart){ manager, g_strdup(names[i]) };
-                manager_start_machine(manager, names[i], autostart_ended, autostart);
+                manager_start_machine(manager, autostart->uuid, autostart_ended, autostart);
         }
 }

@@ -200,7 +200,15 @@ static void check_card(const CheckFacts *facts, const CheckCard *card, bool allo
 }
 
 void check_hypervisor(const CheckFacts *facts, const char *subject, GPtrArray *findings) {
-        if (!facts->hypervisor.connected)
+        if (facts->hypervisor.silent && !facts->domains_known)
+                findings_error(findings, REFUSAL_HYPERVISOR_UNAVAILABLE, subject,
+                               "See what holds it up: systemctl status libvirtd (or virtqemud). "
+                               "Machines run on when it is restarted.",
+                               facts->hypervisor.connected
+                                       ? "libvirt at %s has not told its domains within 30 s."
+                                       : "libvirt at %s has not answered within 30 s.",
+                               facts->hypervisor.uri);
+        else if (!facts->hypervisor.connected)
                 findings_error(findings, REFUSAL_HYPERVISOR_UNAVAILABLE, subject,
                                "Start libvirt: systemctl start libvirtd (or virtqemud).",
                                "libvirt cannot be reached at %s.", facts->hypervisor.uri);

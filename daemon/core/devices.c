@@ -97,19 +97,17 @@ static void attach_judged(Intake *intake, GPtrArray *findings) {
         Attach *attach = intake->userdata;
         Manager *manager = attach->manager;
         const Refusal *error = findings_first_error(findings);
-        const Machine *machine = intake_machine(intake);
+        Refusal *refusal;
 
         if (error) {
                 attach_end(attach, error);
                 return;
         }
-        if (!machine) {
-                g_autoptr(Refusal) refusal = no_such_machine(attach->name);
-
-                attach_end(attach, refusal);
+        if (!intake_machine(intake, &refusal)) {
+                call_refuse(attach_refused, attach, refusal);
                 return;
         }
-        if (!machine_to_ask(manager, attach->name, MACHINE_ASK_CHANGE, attach_refused, attach))
+        if (!machine_to_ask(manager, attach->uuid, MACHINE_ASK_CHANGE, attach_refused, attach))
                 return;
         attach_take(attach, intake, manager_find_domain(manager, attach->uuid));
         manager->hypervisor.ops->attach(manager->hypervisor.self, attach->uuid, attach->device,
@@ -128,7 +126,7 @@ static Intake *attach_intake(Attach *attach, const Machine *machine, DeviceReque
         return intake;
 }
 
-void manager_attach_device(Manager *manager, const char *name, DeviceRequest *device,
+void manager_attach_device(Manager *manager, const char *uuid, DeviceRequest *device,
                            ManagerAttached done, void *userdata) {
         TURN(manager);
         g_autoptr(DeviceRequest) owned = device;
@@ -136,18 +134,18 @@ void manager_attach_device(Manager *manager, const char *name, DeviceRequest *de
         const Machine *machine;
 
         *attach = (Attach){ .manager = manager, .done = done, .userdata = userdata };
-        attach->name = g_strdup(name);
         g_ptr_array_add(manager->attaches, attach);
-        machine = machine_to_ask(manager, name, MACHINE_ASK_CHANGE, attach_refused, attach);
+        machine = machine_to_ask(manager, uuid, MACHINE_ASK_CHANGE, attach_refused, attach);
         if (!machine)
                 return;
+        attach->name = g_strdup(machine->name);
         g_strlcpy(attach->uuid, machine->uuid, sizeof(attach->uuid));
         intake_begin(attach_intake(attach, machine, g_steal_pointer(&owned)));
 }
 
-void manager_detach_device(Manager *manager, const char *name, DeviceKind kind, const char *id,
+void manager_detach_device(Manager *manager, const char *uuid, DeviceKind kind, const char *id,
                            ManagerDone done, void *userdata) {
-        Machine *machine = machine_to_ask(manager, name, MACHINE_ASK_CHANGE, done, userdata);
+        Machine *machine = machine_to_ask(manager, uuid, MACHINE_ASK_CHANGE, done, userdata);
         const Domain *domain;
 
         if (!machine)
@@ -155,9 +153,10 @@ void manager_detach_device(Manager *manager, const char *name, DeviceKind kind, 
         domain = manager_find_domain(manager, machine->uuid);
         if (!domain_ids_have(domain_device_ids(domain->facts, kind), id)) {
                 g_autofree char *shown = refusal_show(id);
-                g_autoptr(Refusal) refusal = refusal_new(
-                        REFUSAL_INVALID_OPTION, shown, "GetXML shows what it has.",
-                        "Machine %s has no %s \"%s\".", name, device_kind_to_string(kind), shown);
+                g_autoptr(Refusal) refusal =
+                        refusal_new(REFUSAL_INVALID_OPTION, shown, "GetXML shows what it has.",
+                                    "Machine %s has no %s \"%s\".", machine->name,
+                                    device_kind_to_string(kind), shown);
 
                 done(userdata, refusal);
                 return;
@@ -166,35 +165,33 @@ void manager_detach_device(Manager *manager, const char *name, DeviceKind kind, 
                                         userdata);
 }
 
-void manager_get_machine_xml(Manager *manager, const char *name, HypervisorXML done,
+void manager_get_machine_xml(Manager *manager, const char *uuid, HypervisorXML done,
                              void *userdata) {
-        const Machine *machine = manager_find_machine_named(manager, name);
-
-        if (!machine) {
-                g_autoptr(Refusal) refusal = no_such_machine(name);
+        if (!manager_shows_machine(manager, uuid)) {
+                g_autoptr(Refusal) refusal = no_such_machine(uuid);
 
                 done(userdata, NULL, refusal);
                 return;
         }
-        manager->hypervisor.ops->get_xml(manager->hypervisor.self, machine->uuid, done, userdata);
+        manager->hypervisor.ops->get_xml(manager->hypervisor.self, uuid, done, userdata);
 }
 
-void manager_open_machine_console(Manager *manager, const char *name, uid_t owner,
+void manager_open_machine_console(Manager *manager, const char *uuid, uid_t owner,
                                   HypervisorConsole done, void *userdata) {
-        const Machine *machine = manager_find_machine_named(manager, name);
-        const Domain *domain = machine ? manager_find_domain(manager, machine->uuid) : NULL;
+        const Machine *machine = manager_find_machine(manager, uuid);
+        const Domain *domain = manager_find_domain(manager, uuid);
         g_autoptr(Refusal) refusal = NULL;
         MachineState after;
 
-        if (!machine)
-                refusal = no_such_machine(name);
+        if (!machine || !machine->shown)
+                refusal = no_such_machine(uuid);
         else if (machine_step(machine->state, MACHINE_ASK_CONSOLE, &after) == MACHINE_REFUSED ||
                  !domain || !domain->facts->console)
                 refusal = machine_refusal(machine, MACHINE_ASK_CONSOLE);
         if (refusal)
                 done(userdata, -1, refusal);
         else
-                manager->hypervisor.ops->open_console(manager->hypervisor.self, machine->uuid,
+                manager->hypervisor.ops->open_console(manager->hypervisor.self, uuid,
                                                       domain->facts->console, owner, done,
                                                       userdata);
 }

@@ -13,6 +13,7 @@
 void intake_free(Intake *intake) {
         request_free(intake->request);
         g_free(intake->machine);
+        g_clear_pointer(&intake->gpus, g_array_unref);
         g_array_unref(intake->asked);
         g_ptr_array_unref(intake->files);
         g_ptr_array_unref(intake->findings);
@@ -495,20 +496,42 @@ void intake_set_machine(Intake *intake, const Machine *machine) {
         g_free(intake->machine);
         intake->machine = g_strdup(machine->name);
         g_strlcpy(intake->uuid, machine->uuid, sizeof(intake->uuid));
+        g_clear_pointer(&intake->gpus, g_array_unref);
+        intake->gpus = g_array_copy(machine->gpus);
 }
 
-Machine *intake_machine(const Intake *intake) {
+Machine *intake_machine(const Intake *intake, Refusal **ret) {
         Machine *machine = manager_find_machine(intake->manager, intake->uuid);
 
-        return machine && g_str_equal(machine->name, intake->machine) ? machine : NULL;
+        if (!machine || !machine->shown)
+                *ret = no_such_machine(intake->machine);
+        else if (g_str_equal(machine->name, intake->machine) &&
+                 pci_addresses_equal(machine->gpus, intake->gpus))
+                return machine;
+        else
+                *ret = refusal_new(
+                        REFUSAL_INVALID_STATE, intake->machine, "Look at it, then call again.",
+                        "Machine %s has been given another name or other GPUs meanwhile.",
+                        intake->machine);
+        return NULL;
 }
 
-void intake_begin(Intake *intake) {
-        g_ptr_array_add(intake->manager->intakes, intake);
+/* What is wished is taken from the definition only now. */
+static void intake_go(void *userdata) {
+        Intake *intake = userdata;
+
         if (!intake_is_known(intake)) {
                 intake_end_without_wish(intake);
                 return;
         }
         intake_take_wish(intake);
         intake_ask(intake);
+}
+
+void intake_begin(Intake *intake) {
+        g_ptr_array_add(intake->manager->intakes, intake);
+        if (intake->kind == INTAKE_BIND)
+                intake_go(intake);
+        else
+                manager_await_libvirt(intake->manager, intake_go, intake);
 }

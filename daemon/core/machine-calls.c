@@ -38,12 +38,12 @@ static bool machine_may_be_asked(const Machine *machine, MachineEvent event) {
 }
 
 /* The machine, when it may be asked @event now; else answers the caller and returns NULL. */
-Machine *machine_to_ask(Manager *manager, const char *name, MachineEvent event, ManagerDone done,
+Machine *machine_to_ask(Manager *manager, const char *uuid, MachineEvent event, ManagerDone done,
                         void *userdata) {
-        Machine *machine = manager_find_machine_named(manager, name);
+        Machine *machine = manager_find_machine(manager, uuid);
 
-        if (!machine) {
-                call_refuse(done, userdata, no_such_machine(name));
+        if (!machine || !machine->shown) {
+                call_refuse(done, userdata, no_such_machine(uuid));
                 return NULL;
         }
         if (manager_deletes(manager, machine)) {
@@ -114,10 +114,10 @@ static void call_end_launch(Call *call, Launch *launch, const char *how) {
                                   "Machine %s was %s while it was starting.", launch->name, how));
 }
 
-static void machine_act(Manager *manager, const char *name, MachineEvent event, HypervisorVerb verb,
+static void machine_act(Manager *manager, const char *uuid, MachineEvent event, HypervisorVerb verb,
                         const char *reason, ManagerDone done, void *userdata) {
         TURN(manager);
-        Machine *machine = machine_to_ask(manager, name, event, done, userdata);
+        Machine *machine = machine_to_ask(manager, uuid, event, done, userdata);
         Call *call;
 
         if (!machine)
@@ -136,28 +136,28 @@ static void machine_act(Manager *manager, const char *name, MachineEvent event, 
                                              machine_call_ended, call);
 }
 
-void manager_shutdown_machine(Manager *manager, const char *name, ManagerDone done,
+void manager_shutdown_machine(Manager *manager, const char *uuid, ManagerDone done,
                               void *userdata) {
-        machine_act(manager, name, MACHINE_ASK_SHUTDOWN, HYPERVISOR_SHUTDOWN, "asked to shut down",
+        machine_act(manager, uuid, MACHINE_ASK_SHUTDOWN, HYPERVISOR_SHUTDOWN, "asked to shut down",
                     done, userdata);
 }
 
-void manager_power_off_machine(Manager *manager, const char *name, ManagerDone done,
+void manager_power_off_machine(Manager *manager, const char *uuid, ManagerDone done,
                                void *userdata) {
-        machine_act(manager, name, MACHINE_ASK_POWER_OFF, HYPERVISOR_DESTROY, "asked to power off",
+        machine_act(manager, uuid, MACHINE_ASK_POWER_OFF, HYPERVISOR_DESTROY, "asked to power off",
                     done, userdata);
 }
 
-void manager_reboot_machine(Manager *manager, const char *name, ManagerDone done, void *userdata) {
-        machine_act(manager, name, MACHINE_ASK_REBOOT, HYPERVISOR_REBOOT, "", done, userdata);
+void manager_reboot_machine(Manager *manager, const char *uuid, ManagerDone done, void *userdata) {
+        machine_act(manager, uuid, MACHINE_ASK_REBOOT, HYPERVISOR_REBOOT, "", done, userdata);
 }
 
-void manager_pause_machine(Manager *manager, const char *name, ManagerDone done, void *userdata) {
-        machine_act(manager, name, MACHINE_ASK_PAUSE, HYPERVISOR_PAUSE, "", done, userdata);
+void manager_pause_machine(Manager *manager, const char *uuid, ManagerDone done, void *userdata) {
+        machine_act(manager, uuid, MACHINE_ASK_PAUSE, HYPERVISOR_PAUSE, "", done, userdata);
 }
 
-void manager_resume_machine(Manager *manager, const char *name, ManagerDone done, void *userdata) {
-        machine_act(manager, name, MACHINE_ASK_RESUME, HYPERVISOR_RESUME, "", done, userdata);
+void manager_resume_machine(Manager *manager, const char *uuid, ManagerDone done, void *userdata) {
+        machine_act(manager, uuid, MACHINE_ASK_RESUME, HYPERVISOR_RESUME, "", done, userdata);
 }
 
 /* --- Delete: pull the plug, wait for the cards, forget --- */
@@ -234,9 +234,9 @@ static void delete_powered_off(void *userdata, const Refusal *refusal) {
                 call->plug_pulled = true;
 }
 
-void manager_delete_machine(Manager *manager, const char *name, ManagerDone done, void *userdata) {
+void manager_delete_machine(Manager *manager, const char *uuid, ManagerDone done, void *userdata) {
         TURN(manager);
-        Machine *machine = machine_to_ask(manager, name, MACHINE_ASK_DELETE, done, userdata);
+        Machine *machine = machine_to_ask(manager, uuid, MACHINE_ASK_DELETE, done, userdata);
         Call *call;
 
         if (!machine)

@@ -19,15 +19,17 @@ static Refusal *attach_refusal(const Machine *machine) {
 
 /* The machine, when it is still the one that was asked for and may be started; else answers. */
 static Machine *start_machine(const Intake *intake, ManagerDone done, void *userdata) {
-        Machine *machine = intake_machine(intake);
+        Refusal *refusal = NULL;
+        Machine *machine = intake_machine(intake, &refusal);
 
-        if (!machine)
-                call_refuse(done, userdata, no_such_machine(intake->machine));
-        else if (manager_attaches(intake->manager, machine->uuid))
-                call_refuse(done, userdata, attach_refusal(machine));
-        else
-                return machine_to_ask(intake->manager, machine->name, MACHINE_ASK_START, done,
+        if (machine && manager_attaches(intake->manager, machine->uuid)) {
+                refusal = attach_refusal(machine);
+                machine = NULL;
+        }
+        if (machine)
+                return machine_to_ask(intake->manager, machine->uuid, MACHINE_ASK_START, done,
                                       userdata);
+        call_refuse(done, userdata, refusal);
         return NULL;
 }
 
@@ -44,9 +46,9 @@ static void start_judged(Intake *intake, GPtrArray *findings) {
                 launch_begin(intake, machine);
 }
 
-void manager_start_machine(Manager *manager, const char *name, ManagerDone done, void *userdata) {
+void manager_start_machine(Manager *manager, const char *uuid, ManagerDone done, void *userdata) {
         TURN(manager);
-        Machine *machine = machine_to_ask(manager, name, MACHINE_ASK_START, done, userdata);
+        Machine *machine = machine_to_ask(manager, uuid, MACHINE_ASK_START, done, userdata);
         Intake *intake;
 
         if (!machine)
@@ -66,10 +68,10 @@ static void check_start_judged(Intake *intake, GPtrArray *findings) {
         intake->checked(intake->userdata, findings);
 }
 
-void manager_check_start(Manager *manager, const char *name, ManagerChecked done, void *userdata) {
+void manager_check_start(Manager *manager, const char *uuid, ManagerChecked done, void *userdata) {
         TURN(manager);
         g_autoptr(GPtrArray) findings = findings_new();
-        Machine *machine = machine_to_ask(manager, name, MACHINE_ASK_START, add_refusal, findings);
+        Machine *machine = machine_to_ask(manager, uuid, MACHINE_ASK_START, add_refusal, findings);
         Intake *intake;
 
         if (!machine) {

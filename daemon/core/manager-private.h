@@ -109,6 +109,7 @@ struct Manager {
         } told;             /* of the service itself */
         bool domains_known; /* libvirt has listed its domains since it was connected */
         unsigned turns;     /* entries that are under way, one within the other */
+        GQueue waits;       /* Wait, owned: for libvirt */
         uint64_t looks;     /* at domains, so far */
         bool domains_due;   /* some domain is due */
         bool owners_due;    /* domains have changed: who has which GPU is to be looked at */
@@ -292,6 +293,11 @@ bool manager_domain_may_live(Manager *manager, const char *uuid);
  * live, or one has died while it was, and libvirt would reset the cards. */
 bool manager_domain_awaits_libvirt(Manager *manager, const char *uuid);
 
+/* --- waits.c --- */
+
+/* Lets those go on who wait for libvirt, when it has answered or will not. */
+void manager_end_waits(Manager *manager);
+
 /* --- machines.c --- */
 
 /* By UUID in either case, and by the name that it has on the bus: never by either at once, for one
@@ -379,8 +385,10 @@ bool machine_is_to_stop(Manager *manager, const Machine *machine);
 Refusal *no_such_machine(const char *name);
 Refusal *machine_refusal(const Machine *machine, MachineEvent event);
 
-/* The machine, when it may be asked @event now; else answers the caller and returns NULL. */
-Machine *machine_to_ask(Manager *manager, const char *name, MachineEvent event, ManagerDone done,
+/* The machine with @uuid, when it may be asked @event now; else answers the caller and returns
+ * NULL.
+ */
+Machine *machine_to_ask(Manager *manager, const char *uuid, MachineEvent event, ManagerDone done,
                         void *userdata);
 
 /* Pulls the plug for every PowerOff and Delete whose machine is not starting any more. */
@@ -440,6 +448,7 @@ struct Intake {
         Request *request; /* what is wished */
         char *machine; /* the machine that is to start or to get a device: its name when it was */
         char uuid[37]; /* asked for, and which it is; NULL and "" otherwise */
+        GArray *gpus;  /* PciAddress: those that it had then; NULL otherwise */
         GArray *asked; /* PciAddress: those whose holders the survey was asked for */
         GPtrArray *files; /* DomainFile: of other machines, which the survey was asked about */
         unsigned tries;   /* surveys that were out of date when they came */
@@ -460,9 +469,9 @@ void intake_free(Intake *intake);
 /* Of a start or an attach: for @machine. */
 void intake_set_machine(Intake *intake, const Machine *machine);
 
-/* The machine that it is for; NULL when that has gone, or has another name by now: whoever asked
- * for it means that one under that name. */
-Machine *intake_machine(const Intake *intake);
+/* The machine that it is for; NULL and why in @ret (the caller's) when that has gone, or has
+ * another name or other GPUs by now: whoever asked for it was allowed to ask for it as it was. */
+Machine *intake_machine(const Intake *intake, Refusal **ret);
 
 /* Hands @intake to its manager and asks the host's slow side about the files of the request and the
  * holders of the GPUs; then looks at the rest and judges. judged is called once, perhaps from

@@ -53,6 +53,7 @@ Manager *manager_new(Host host, Hypervisor hypervisor) {
 void manager_free(Manager *manager) {
         if (!manager)
                 return;
+        g_queue_clear_full(&manager->waits, g_free);
         g_ptr_array_unref(manager->intakes);
         g_ptr_array_unref(manager->launches);
         g_ptr_array_unref(manager->gpu_calls);

@@ -30,6 +30,9 @@ const Gpu *manager_gpu(Manager *manager, PciAddress address);
 const Machine *manager_machine(Manager *manager, const char *name_or_uuid); /* a name goes first */
 /* NULL when there is a GPU at @address, else why there is none: a new refusal. */
 Refusal *manager_why_no_gpu(Manager *manager, PciAddress address);
+/* Why there is no machine that is called so: NoSuchMachine, or HypervisorUnavailable where libvirt
+ * has not told which there are. A new refusal. */
+Refusal *manager_why_no_machine(Manager *manager, const char *shown);
 /* New arrays of weak pointers, ordered by address and by name. Caller frees. */
 GPtrArray *manager_gpus(Manager *manager);
 GPtrArray *manager_machines(Manager *manager);
@@ -65,34 +68,45 @@ typedef void (*ManagerHolders)(void *userdata, const GPtrArray *holders, const R
 void manager_list_holders(Manager *manager, PciAddress address, ManagerHolders done,
                           void *userdata);
 
-void manager_start_machine(Manager *manager, const char *name, ManagerDone done, void *userdata);
+/* The calls on machines take the UUID of the one that the caller was allowed to ask for: by the
+ * time that one is carried out, another may have its name. Where that one has another name itself,
+ * or other GPUs, it is refused with InvalidState. */
+void manager_start_machine(Manager *manager, const char *uuid, ManagerDone done, void *userdata);
 /* What Start would say now. */
-void manager_check_start(Manager *manager, const char *name, ManagerChecked done, void *userdata);
-void manager_shutdown_machine(Manager *manager, const char *name, ManagerDone done, void *userdata);
-void manager_power_off_machine(Manager *manager, const char *name, ManagerDone done,
+void manager_check_start(Manager *manager, const char *uuid, ManagerChecked done, void *userdata);
+void manager_shutdown_machine(Manager *manager, const char *uuid, ManagerDone done, void *userdata);
+void manager_power_off_machine(Manager *manager, const char *uuid, ManagerDone done,
                                void *userdata);
-void manager_delete_machine(Manager *manager, const char *name, ManagerDone done, void *userdata);
+void manager_delete_machine(Manager *manager, const char *uuid, ManagerDone done, void *userdata);
 
-void manager_reboot_machine(Manager *manager, const char *name, ManagerDone done, void *userdata);
-void manager_pause_machine(Manager *manager, const char *name, ManagerDone done, void *userdata);
-void manager_resume_machine(Manager *manager, const char *name, ManagerDone done, void *userdata);
+void manager_reboot_machine(Manager *manager, const char *uuid, ManagerDone done, void *userdata);
+void manager_pause_machine(Manager *manager, const char *uuid, ManagerDone done, void *userdata);
+void manager_resume_machine(Manager *manager, const char *uuid, ManagerDone done, void *userdata);
 
 /* @id is lent, NULL together with a refusal. */
 typedef void (*ManagerAttached)(void *userdata, const char *id, const Refusal *refusal);
 
 /* Gives a machine, running or not, one more disk or NIC. Takes @device, finished and without
  * errors. */
-void manager_attach_device(Manager *manager, const char *name, DeviceRequest *device,
+void manager_attach_device(Manager *manager, const char *uuid, DeviceRequest *device,
                            ManagerAttached done, void *userdata);
-void manager_detach_device(Manager *manager, const char *name, DeviceKind kind, const char *id,
+void manager_detach_device(Manager *manager, const char *uuid, DeviceKind kind, const char *id,
                            ManagerDone done, void *userdata);
 
 /* The results are as the hypervisor's of the same name. */
-void manager_get_machine_xml(Manager *manager, const char *name, HypervisorXML done,
+void manager_get_machine_xml(Manager *manager, const char *uuid, HypervisorXML done,
                              void *userdata);
 /* For user @owner. */
-void manager_open_machine_console(Manager *manager, const char *name, uid_t owner,
+void manager_open_machine_console(Manager *manager, const char *uuid, uid_t owner,
                                   HypervisorConsole done, void *userdata);
+
+/* Whether libvirt is about to say which domains there are: until then a machine that is not shown
+ * may be there all the same. */
+bool manager_awaits_libvirt(Manager *manager);
+
+/* Calls @then once when libvirt has said it, or is known not to, which takes 30 s at most; at once,
+ * from within this call, where that is so already. */
+void manager_await_libvirt(Manager *manager, void (*then)(void *userdata), void *userdata);
 
 /* Whether it has seen both worlds whole, or libvirt is not there to be seen: only then is what it
  * shows the truth. */

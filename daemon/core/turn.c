@@ -73,6 +73,7 @@ void turn_end(Turn *turn) {
         do {
                 g_assert(rounds++ < ROUNDS_MAX);
                 manager_follow_domains(manager);
+                manager_end_waits(manager);
                 manager_answer_gpu_calls(manager);
                 manager_advance_launches(manager);
                 if (manager->owners_due) {

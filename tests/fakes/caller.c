@@ -35,6 +35,10 @@ void caller_xml(void *userdata, const char *xml, const Refusal *refusal) {
         caller_done(userdata, refusal);
 }
 
+void caller_checked(void *userdata, const GPtrArray *findings) {
+        caller_done(userdata, findings_first_error(findings));
+}
+
 void caller_forget(Caller *caller) {
         g_free(caller->message);
         g_free(caller->id);

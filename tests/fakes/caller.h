@@ -17,6 +17,8 @@ void caller_done(void *userdata, const Refusal *refusal);
 void caller_attached(void *userdata, const char *id, const Refusal *refusal);
 void caller_console(void *userdata, int fd, const Refusal *refusal);
 void caller_xml(void *userdata, const char *xml, const Refusal *refusal);
+/* Refused: there is an error among the findings. */
+void caller_checked(void *userdata, const GPtrArray *findings);
 
 /* Fail the test unless there was exactly one answer and it was this; then forget it. */
 void assert_done(Caller *caller);

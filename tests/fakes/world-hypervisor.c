@@ -171,7 +171,14 @@ static void list_run(World *world, void *data) {
                 domain_fill(domain, facts);
                 g_ptr_array_add(all, facts);
         }
+        world->awaited = world->silent = false;
         world->hypervisor_events->domains_listed(world->manager, all);
+}
+
+void world_tire_of_libvirt(World *world) {
+        world->awaited = false;
+        world->silent = true;
+        world->hypervisor_events->answer_overdue(world->manager);
 }
 
 static void world_hypervisor_facts(void *self, HypervisorFacts *ret) {
@@ -180,6 +187,8 @@ static void world_hypervisor_facts(void *self, HypervisorFacts *ret) {
         *ret = (HypervisorFacts){
                 .tried = true,
                 .connected = world->connected,
+                .awaited = world->awaited,
+                .silent = world->silent,
                 .uri = "qemu:///system",
                 .version = world->connected ? "9.0.0 (QEMU 7.2.0)" : "",
                 .kvm = world->kvm,
@@ -189,14 +198,21 @@ static void world_hypervisor_facts(void *self, HypervisorFacts *ret) {
 }
 
 static void reach_run(World *world, void *data) {
-        if (world->manager && !world->connected && !world->connecting)
-                world->hypervisor_events->unreachable(world->manager);
+        if (!world->manager || world->connected || world->connecting)
+                return;
+        world->awaited = world->silent = false;
+        world->hypervisor_events->unreachable(world->manager);
 }
 
 static void world_reach(void *self) {
         World *world = self;
 
-        if (!world->connected && !world->connecting)
+        if (world->connected || world->silent)
+                return;
+        world->awaited = true;
+        if (world->connects_when_asked)
+                world_set_connected(world, true);
+        else if (!world->connecting)
                 world_later(world, reach_run, NULL, NULL, false);
 }
 
@@ -568,8 +584,8 @@ static void connection_run(World *world, void *data) {
         world->hypervisor_events->connection_changed(world->manager);
         if (world->connected)
                 list_run(world, NULL);
-        else if (!world->connecting)
-                world->hypervisor_events->unreachable(world->manager);
+        else
+                reach_run(world, NULL);
 }
 
 void world_set_connected(World *world, bool connected) {

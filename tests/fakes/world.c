@@ -154,6 +154,12 @@ Manager *world_boot(World *world) {
         return world->manager;
 }
 
+const char *world_machine(World *world, const char *name) {
+        const Machine *machine = manager_machine(world->manager, name);
+
+        return g_intern_string(machine ? machine->uuid : name);
+}
+
 void world_kill_daemon(World *world) {
         GQueue rest = G_QUEUE_INIT;
         Todo *todo;

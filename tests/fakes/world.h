@@ -61,6 +61,9 @@ struct World {
         HostFacts host_facts;
         bool connected;
         bool connecting; /* while not connected: libvirt takes the call and has not answered yet */
+        bool connects_when_asked; /* it was not there when it was tried last, and is by now */
+        bool awaited;             /* as HypervisorFacts has it; likewise the next */
+        bool silent;
         bool kvm;
         bool uefi;
 
@@ -129,6 +132,10 @@ Manager *world_boot(World *world);
  * asked goes on. */
 void world_kill_daemon(World *world);
 
+/* The UUID of the machine that the manager shows by that name, which calls on it take; constant.
+ * Where it shows none, the name itself, which is nobody's UUID. */
+const char *world_machine(World *world, const char *name);
+
 /* Runs the next event; false when nothing is left to happen. */
 bool world_step(World *world);
 void world_run(World *world);
@@ -162,6 +169,8 @@ void world_tell_domain(World *world, WorldDomain *domain);
 /* QEMU dies and libvirt has not noticed, or is not there to. */
 void world_kill_qemu(World *world, WorldDomain *domain);
 void world_set_connected(World *world, bool connected);
+/* libvirt takes the call and has not answered within 30 s. */
+void world_tire_of_libvirt(World *world);
 /* Carries out the verbs that were held back. */
 void world_let_go(World *world);
 

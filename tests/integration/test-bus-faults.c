@@ -106,6 +106,97 @@ static void a_caller_who_hangs_up_does_not_stop_what_he_began(void **state) {
         heard_at(stage, "StateChanged " MACHINE " starting running");
 }
 
+/* As after a start of the service: libvirt has taken the call, and has not said yet that there is a
+ * machine. */
+static Stage *stage_with_an_untold_machine(unsigned pending_per_user) {
+        Stage *stage = stage_new(pending_per_user);
+        g_auto(Answer) made = { 0 };
+        WorldDomain *domain;
+
+        request(stage, stage->root, "Create", "vm-1", "start", false, &made);
+        private_bus_wait(stage->private_bus, &made.there);
+        assert_path(&made, MACHINE);
+        domain = world_domain(stage->world, "vm-1");
+        domain->known = false;
+        world_look_again(stage->world, domain);
+        world_run(stage->world);
+        stage->world->connecting = stage->world->awaited = true;
+        world_set_connected(stage->world, false);
+        world_run(stage->world);
+        domain->known = true;
+        return stage;
+}
+
+static void answer_of_libvirt(Stage *stage) {
+        stage->world->connecting = false;
+        world_set_connected(stage->world, true);
+        world_run(stage->world);
+}
+
+static void a_call_on_a_machine_that_libvirt_has_yet_to_tell_of_waits(void **state) {
+        g_autoptr(Stage) stage = stage_with_an_untold_machine(0);
+        g_auto(Answer) start = { 0 };
+        g_auto(Answer) get = { 0 };
+        sd_bus_message *m = call_new(stage->somebody, VM1, "org.feos.VM1", "GetMachine");
+
+        assert_true(sd_bus_message_append(m, "s", "vm-1") >= 0);
+        answer_expect(&get, stage->somebody, m);
+        answer_expect(&start, stage->somebody,
+                      call_new(stage->somebody, MACHINE, "org.feos.VM1.Machine", "Start"));
+        private_bus_settle(stage->private_bus);
+        assert_false(start.there || get.there);
+        answer_of_libvirt(stage);
+        private_bus_wait(stage->private_bus, &start.there);
+        private_bus_wait(stage->private_bus, &get.there);
+        assert_null(start.error);
+        assert_path(&get, MACHINE);
+        assert_text(stage, MACHINE, "org.feos.VM1.Machine", "State", "running");
+}
+
+static void one_that_is_not_there_is_unknown_then(void **state) {
+        g_autoptr(Stage) stage = stage_with_an_untold_machine(0);
+        g_auto(Answer) answer = { 0 };
+
+        answer_expect(
+                &answer, stage->somebody,
+                call_new(stage->somebody, VM1 "/machine/vm_2d2", "org.feos.VM1.Machine", "Start"));
+        private_bus_settle(stage->private_bus);
+        assert_false(answer.there);
+        answer_of_libvirt(stage);
+        private_bus_wait(stage->private_bus, &answer.there);
+        assert_error(&answer, DBUS "Error.UnknownObject", "vm_2d2");
+}
+
+static void who_waits_for_libvirt_counts(void **state) {
+        g_autoptr(Stage) stage = stage_with_an_untold_machine(1);
+        g_auto(Answer) first = { 0 };
+        g_auto(Answer) second = { 0 };
+
+        answer_expect(&first, stage->somebody,
+                      call_new(stage->somebody, MACHINE, "org.feos.VM1.Machine", "Start"));
+        private_bus_settle(stage->private_bus);
+        call(stage, stage->somebody, MACHINE, "org.feos.VM1.Machine", "PowerOff", &second);
+        assert_error(&second, ERROR "LimitsExceeded", "under way");
+        assert_false(first.there);
+        answer_of_libvirt(stage);
+        private_bus_wait(stage->private_bus, &first.there);
+        assert_null(first.error);
+}
+
+static void nobody_waits_longer_than_libvirt_may_take(void **state) {
+        g_autoptr(Stage) stage = stage_with_an_untold_machine(0);
+        g_auto(Answer) get = { 0 };
+        sd_bus_message *m = call_new(stage->somebody, VM1, "org.feos.VM1", "GetMachine");
+
+        assert_true(sd_bus_message_append(m, "s", "vm-1") >= 0);
+        answer_expect(&get, stage->somebody, m);
+        private_bus_settle(stage->private_bus);
+        assert_false(get.there);
+        world_tire_of_libvirt(stage->world);
+        private_bus_wait(stage->private_bus, &get.there);
+        assert_error(&get, ERROR "HypervisorUnavailable", "within 30 s");
+}
+
 /* One more request of somebody's. */
 static void check(Stage *stage, Answer *answer) {
         request(stage, stage->somebody, "Check", "vm-2", "start", true, answer);
@@ -201,6 +292,10 @@ int main(void) {
                 cmocka_unit_test(the_end_of_the_service_is_told_to_who_waits),
                 cmocka_unit_test(the_end_of_the_bus_ends_the_service_with_a_failure),
                 cmocka_unit_test(a_second_service_gets_no_name),
+                cmocka_unit_test(a_call_on_a_machine_that_libvirt_has_yet_to_tell_of_waits),
+                cmocka_unit_test(one_that_is_not_there_is_unknown_then),
+                cmocka_unit_test(who_waits_for_libvirt_counts),
+                cmocka_unit_test(nobody_waits_longer_than_libvirt_may_take),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

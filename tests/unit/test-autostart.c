@@ -101,7 +101,7 @@ static void what_was_started_by_hand_meanwhile_is_not_started_again(void **unuse
         world_mark(world->unreadable, AUDIO_CARD);
         boot(world);
         world_unmark(world->unreadable, at(AUDIO_CARD));
-        manager_start_machine(world->manager, "one", caller_done, &caller);
+        manager_start_machine(world->manager, world_machine(world, "one"), caller_done, &caller);
         world_run(world);
         caller_forget(&caller);
         assert_runs(world, "one", true);

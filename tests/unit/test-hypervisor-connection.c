@@ -6,6 +6,31 @@
 #include <libvirt/libvirt.h>
 #include <string.h>
 
+/* Whether somebody may wait for libvirt to say which domains there are. */
+static void assert_awaited(Fixture *f, bool awaited) {
+        HypervisorFacts facts;
+
+        f->hypervisor.ops->facts(f->hypervisor.self, &facts);
+        assert_int_equal(facts.awaited, awaited);
+        assert_false(facts.silent);
+}
+
+/* It is until the domains have been listed. */
+static void test_awaited(void **state) {
+        Fixture f = { 0 };
+
+        fixture_open(&f, TEST_URI);
+        assert_awaited(&f, false);
+        assert_int_equal(libvirt_begin(f.libvirt, &fixture_events, &f), 0);
+        assert_awaited(&f, true);
+        await(&f, &f.n_connection_changed, 1);
+        assert_awaited(&f, f.n_listed == 0);
+        await(&f, &f.n_listed, 1);
+        assert_awaited(&f, false);
+        assert_int_equal(f.n_overdue, 0);
+        fixture_close(&f);
+}
+
 static void test_connect(void **state) {
         Fixture f = { 0 };
         HypervisorFacts facts;
@@ -175,10 +200,15 @@ static void test_unreachable(void **state) {
         assert_int_equal(f.n_connection_changed, 0);
         /* Who asks is told so at once, and not when the next attempt is due. */
         await(&f, &f.n_unreachable, 1);
+        assert_awaited(&f, false);
         for (unsigned i = 2; i < 6; i++) {
                 f.hypervisor.ops->look(f.hypervisor.self, UUID);
                 await(&f, &f.n_unreachable, i);
         }
+        f.hypervisor.ops->reach(f.hypervisor.self);
+        assert_awaited(&f, true);
+        await(&f, &f.n_unreachable, 6);
+        assert_awaited(&f, false);
         fixture_close(&f);
 }
 
@@ -200,11 +230,11 @@ static void test_free_early(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_connect),       cmocka_unit_test(test_networks),
-                cmocka_unit_test(test_events),        cmocka_unit_test(test_look),
-                cmocka_unit_test(test_many),          cmocka_unit_test(test_relisted),
-                cmocka_unit_test(test_not_connected), cmocka_unit_test(test_unreachable),
-                cmocka_unit_test(test_free_early),
+                cmocka_unit_test(test_awaited),     cmocka_unit_test(test_connect),
+                cmocka_unit_test(test_networks),    cmocka_unit_test(test_events),
+                cmocka_unit_test(test_look),        cmocka_unit_test(test_many),
+                cmocka_unit_test(test_relisted),    cmocka_unit_test(test_not_connected),
+                cmocka_unit_test(test_unreachable), cmocka_unit_test(test_free_early),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

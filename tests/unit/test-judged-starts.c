@@ -42,7 +42,7 @@ static void make(World *world, const char *name, const char *gpu, const char *im
 }
 
 static void start(World *world, const char *name, Caller *caller) {
-        manager_start_machine(world->manager, name, caller_done, caller);
+        manager_start_machine(world->manager, world_machine(world, name), caller_done, caller);
         world_run(world);
 }
 
@@ -79,7 +79,7 @@ static void take_findings(void *userdata, const GPtrArray *findings) {
 static GPtrArray *check_start(World *world, const char *name) {
         GPtrArray *findings = NULL;
 
-        manager_check_start(world->manager, name, take_findings, &findings);
+        manager_check_start(world->manager, world_machine(world, name), take_findings, &findings);
         world_run(world);
         assert_non_null(findings);
         return findings;
@@ -156,8 +156,8 @@ static void two_that_start_at_once(void **state) {
 
         make(world, "a", OTHER_CARD, IMAGE);
         make(world, "b", THIRD_CARD, IMAGE);
-        manager_start_machine(world->manager, "a", caller_done, &a);
-        manager_start_machine(world->manager, "b", caller_done, &b);
+        manager_start_machine(world->manager, world_machine(world, "a"), caller_done, &a);
+        manager_start_machine(world->manager, world_machine(world, "b"), caller_done, &b);
         world_run(world);
         assert_done(&a);
         assert_refused(&b, REFUSAL_INVALID_OPTION);
@@ -403,8 +403,8 @@ static void memory_is_promised_once(void **state) {
         make(world, "a", OTHER_CARD, NULL);
         make(world, "b", THIRD_CARD, NULL);
         world->host_facts.machines_limit_mib = 3 * 2048 / 2;
-        manager_start_machine(world->manager, "a", caller_done, &a);
-        manager_start_machine(world->manager, "b", caller_done, &b);
+        manager_start_machine(world->manager, world_machine(world, "a"), caller_done, &a);
+        manager_start_machine(world->manager, world_machine(world, "b"), caller_done, &b);
         world_run(world);
         assert_done(&a);
         assert_non_null(strstr(b.message, "MemoryMax"));
@@ -431,7 +431,8 @@ static void attach(World *world, const char *name, const char *path, Caller *cal
         DeviceRequest *disk = device_request_new(DEVICE_DISK);
 
         disk->path = g_strdup(path);
-        manager_attach_device(world->manager, name, disk, caller_attached, caller);
+        manager_attach_device(world->manager, world_machine(world, name), disk, caller_attached,
+                              caller);
 }
 
 static void two_that_get_one_disk_at_once(void **state) {
@@ -463,8 +464,9 @@ static void a_machine_that_is_being_given_something_is_not_started(void **state)
         nic->type = NIC_BRIDGE;
         nic->source = g_strdup("br0");
         make(world, "box", OTHER_CARD, NULL);
-        manager_start_machine(world->manager, "box", caller_done, &started);
-        manager_attach_device(world->manager, "box", nic, caller_attached, &attached);
+        manager_start_machine(world->manager, world_machine(world, "box"), caller_done, &started);
+        manager_attach_device(world->manager, world_machine(world, "box"), nic, caller_attached,
+                              &attached);
         world_run(world);
         assert_done(&attached);
         assert_refused(&started, REFUSAL_INVALID_STATE);

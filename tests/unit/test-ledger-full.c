@@ -71,7 +71,7 @@ static void a_machine_runs_with_it_and_leaves_it_as_it_was(void **unused) {
         world_boot(world);
         world_run(world);
         assert_gpu(world, AUDIO_CARD, GPU_ATTACHED, "box");
-        manager_delete_machine(world->manager, "box", caller_done, &caller);
+        manager_delete_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         world_run(world);
         assert_done(&caller);
         assert_gpu(world, AUDIO_CARD, GPU_VFIO_BOUND, "");

@@ -30,7 +30,8 @@ static void a_machine_that_libvirt_forgot_goes_when_its_qemu_is_dead(void **stat
         world_look_again(world, domain);
         world_run(world);
         assert_int_equal(manager_machine(world->manager, "box")->state, MACHINE_STOPPING);
-        manager_attach_device(world->manager, "box", nic(), caller_attached, &caller);
+        manager_attach_device(world->manager, world_machine(world, "box"), nic(), caller_attached,
+                              &caller);
         assert_refused(&caller, REFUSAL_INVALID_STATE);
 
         world_set_connected(world, false);
@@ -38,9 +39,11 @@ static void a_machine_that_libvirt_forgot_goes_when_its_qemu_is_dead(void **stat
         world_kill_qemu(world, domain);
         world_run(world);
         assert_null(manager_machine(world->manager, "box"));
-        manager_attach_device(world->manager, "box", nic(), caller_attached, &caller);
+        manager_attach_device(world->manager, world_machine(world, "box"), nic(), caller_attached,
+                              &caller);
         assert_refused(&caller, REFUSAL_NO_SUCH_MACHINE);
-        manager_detach_device(world->manager, "box", DEVICE_NIC, "lan", caller_done, &caller);
+        manager_detach_device(world->manager, world_machine(world, "box"), DEVICE_NIC, "lan",
+                              caller_done, &caller);
         assert_refused(&caller, REFUSAL_NO_SUCH_MACHINE);
         bus_model_check(bus, world->manager);
         world_set_connected(world, true);
@@ -67,7 +70,8 @@ static void also_when_libvirt_goes_before_that(void **state) {
         world_kill_qemu(world, domain);
         world_run(world);
         assert_null(manager_machine(world->manager, "box"));
-        manager_attach_device(world->manager, "box", nic(), caller_attached, &caller);
+        manager_attach_device(world->manager, world_machine(world, "box"), nic(), caller_attached,
+                              &caller);
         assert_refused(&caller, REFUSAL_NO_SUCH_MACHINE);
         world_free(world);
 }
@@ -135,7 +139,7 @@ static void nor_is_a_start_that_is_asked_again(void **state) {
         manager_create(world->manager, request, caller_done, &caller);
         world_run(world);
         assert_done(&caller);
-        manager_start_machine(world->manager, "box", caller_done, &caller);
+        manager_start_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         while (caller.answers == 0) {
                 assert_true(world_step(world));
                 if (gpu_at(world, AUDIO_CARD)->view.pending == GPU_PENDING_STARTING)
@@ -144,7 +148,7 @@ static void nor_is_a_start_that_is_asked_again(void **state) {
         assert_refused(&caller, REFUSAL_HYPERVISOR_UNAVAILABLE);
         world_set_connected(world, true);
         world_run(world);
-        manager_start_machine(world->manager, "box", caller_done, &caller);
+        manager_start_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         world_run(world);
         assert_done(&caller);
         assert_int_equal(manager_machine(world->manager, "box")->state, MACHINE_RUNNING);
@@ -165,9 +169,9 @@ static void a_pause_that_fails_takes_back_no_power_off(void **state) {
 
         run_box(world);
         world->fail_verb[HYPERVISOR_PAUSE] = true;
-        manager_pause_machine(world->manager, "box", caller_done, &pause);
+        manager_pause_machine(world->manager, world_machine(world, "box"), caller_done, &pause);
         world->hold_verb[HYPERVISOR_DESTROY] = true;
-        manager_power_off_machine(world->manager, "box", caller_done, &off);
+        manager_power_off_machine(world->manager, world_machine(world, "box"), caller_done, &off);
         world_run(world);
         assert_refused(&pause, REFUSAL_HYPERVISOR_FAILED);
         assert_int_equal(off.answers, 0);
@@ -184,11 +188,12 @@ static void a_power_off_that_fails_takes_back_no_shutdown(void **state) {
         Caller caller = { 0 };
 
         run_box(world);
-        manager_shutdown_machine(world->manager, "box", caller_done, &caller);
+        manager_shutdown_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         world_run(world);
         assert_done(&caller);
         world->fail_verb[HYPERVISOR_DESTROY] = true;
-        manager_power_off_machine(world->manager, "box", caller_done, &caller);
+        manager_power_off_machine(world->manager, world_machine(world, "box"), caller_done,
+                                  &caller);
         world_run(world);
         assert_refused(&caller, REFUSAL_HYPERVISOR_FAILED);
         assert_state(world, MACHINE_STOPPING);
@@ -202,8 +207,8 @@ static void nor_does_a_shutdown_that_fails_take_back_a_power_off_under_way(void 
         run_box(world);
         world->fail_verb[HYPERVISOR_SHUTDOWN] = true;
         world->hold_verb[HYPERVISOR_DESTROY] = true;
-        manager_power_off_machine(world->manager, "box", caller_done, &off);
-        manager_shutdown_machine(world->manager, "box", caller_done, &down);
+        manager_power_off_machine(world->manager, world_machine(world, "box"), caller_done, &off);
+        manager_shutdown_machine(world->manager, world_machine(world, "box"), caller_done, &down);
         world_run(world);
         assert_refused(&down, REFUSAL_HYPERVISOR_FAILED);
         assert_state(world, MACHINE_STOPPING);
@@ -219,17 +224,18 @@ static void a_guest_that_was_asked_to_shut_down_is_still_to_after_a_restart(void
         Caller caller = { 0 };
 
         run_box(world);
-        manager_shutdown_machine(world->manager, "box", caller_done, &caller);
+        manager_shutdown_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         world_run(world);
         assert_done(&caller);
         world_kill_daemon(world);
         world_boot(world);
         world_run(world);
         assert_state(world, MACHINE_STOPPING);
-        manager_power_off_machine(world->manager, "box", caller_done, &caller);
+        manager_power_off_machine(world->manager, world_machine(world, "box"), caller_done,
+                                  &caller);
         world_run(world);
         assert_done(&caller);
-        manager_start_machine(world->manager, "box", caller_done, &caller);
+        manager_start_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         world_run(world);
         assert_done(&caller);
         assert_state(world, MACHINE_RUNNING);
@@ -242,7 +248,8 @@ static void a_power_off_that_fails_alone_is_taken_back(void **state) {
 
         run_box(world);
         world->fail_verb[HYPERVISOR_DESTROY] = true;
-        manager_power_off_machine(world->manager, "box", caller_done, &caller);
+        manager_power_off_machine(world->manager, world_machine(world, "box"), caller_done,
+                                  &caller);
         assert_state(world, MACHINE_STOPPING);
         world_run(world);
         assert_refused(&caller, REFUSAL_HYPERVISOR_FAILED);

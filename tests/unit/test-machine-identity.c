@@ -32,7 +32,8 @@ static World *scene(bool autostart) {
         manager_create(world->manager, request, caller_done, &caller);
         world_run(world);
         assert_done(&caller);
-        manager_power_off_machine(world->manager, "box", caller_done, &caller);
+        manager_power_off_machine(world->manager, world_machine(world, "box"), caller_done,
+                                  &caller);
         world_run(world);
         assert_done(&caller);
         return world;
@@ -43,7 +44,7 @@ static MachineState state_of_box(World *world) {
 }
 
 static void start(World *world, Caller *caller) {
-        manager_start_machine(world->manager, "box", caller_done, caller);
+        manager_start_machine(world->manager, world_machine(world, "box"), caller_done, caller);
         world_run(world);
 }
 

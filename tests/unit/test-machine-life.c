@@ -69,7 +69,8 @@ static DeviceRequest *nic(NicType type, const char *source) {
 }
 
 static void attach(World *world, DeviceRequest *device, Caller *caller) {
-        manager_attach_device(world->manager, "box", device, caller_attached, caller);
+        manager_attach_device(world->manager, world_machine(world, "box"), device, caller_attached,
+                              caller);
         world_run(world);
 }
 
@@ -81,20 +82,20 @@ static void a_paused_machine_keeps_its_gpu_and_resumes(void **unused) {
         PciAddress card;
 
         assert_true(pci_address_parse(CARD, &card));
-        manager_pause_machine(world->manager, "box", caller_done, &caller);
+        manager_pause_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         world_run(world);
         assert_done(&caller);
         assert_int_equal(state_of(world, "box"), MACHINE_PAUSED);
         assert_int_equal(manager_gpu(world->manager, card)->view.state, GPU_ATTACHED);
-        manager_pause_machine(world->manager, "box", caller_done, &caller);
+        manager_pause_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         assert_refused(&caller, REFUSAL_INVALID_STATE);
-        manager_reboot_machine(world->manager, "box", caller_done, &caller);
+        manager_reboot_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         assert_refused(&caller, REFUSAL_INVALID_STATE);
-        manager_resume_machine(world->manager, "box", caller_done, &caller);
+        manager_resume_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         world_run(world);
         assert_done(&caller);
         assert_int_equal(state_of(world, "box"), MACHINE_RUNNING);
-        manager_resume_machine(world->manager, "box", caller_done, &caller);
+        manager_resume_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         assert_refused(&caller, REFUSAL_INVALID_STATE);
         world_free(world);
 }
@@ -103,17 +104,18 @@ static void a_guest_that_ignores_the_button_stays_stopping_until_it_is_powered_o
         World *world = scene();
         Caller caller = { 0 };
 
-        manager_shutdown_machine(world->manager, "box", caller_done, &caller);
+        manager_shutdown_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         world_run(world);
         assert_done(&caller);
         world_look_again(world, world_domain(world, "box"));
         world_run(world);
         assert_int_equal(state_of(world, "box"), MACHINE_STOPPING);
-        manager_power_off_machine(world->manager, "box", caller_done, &caller);
+        manager_power_off_machine(world->manager, world_machine(world, "box"), caller_done,
+                                  &caller);
         world_run(world);
         assert_done(&caller);
         assert_int_equal(state_of(world, "box"), MACHINE_STOPPED);
-        manager_start_machine(world->manager, "box", caller_done, &caller);
+        manager_start_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         world_run(world);
         assert_done(&caller);
         assert_int_equal(state_of(world, "box"), MACHINE_RUNNING);
@@ -135,7 +137,7 @@ static void a_reboot_changes_no_state(void **unused) {
         World *world = scene();
         Caller caller = { 0 };
 
-        manager_reboot_machine(world->manager, "box", caller_done, &caller);
+        manager_reboot_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         world_run(world);
         assert_done(&caller);
         assert_int_equal(state_of(world, "box"), MACHINE_RUNNING);
@@ -147,10 +149,10 @@ static void what_libvirt_refuses_leaves_the_machine_as_it_was(void **unused) {
         Caller caller = { 0 };
 
         world->fail_verb[HYPERVISOR_PAUSE] = world->fail_verb[HYPERVISOR_REBOOT] = true;
-        manager_pause_machine(world->manager, "box", caller_done, &caller);
+        manager_pause_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         world_run(world);
         assert_refused(&caller, REFUSAL_HYPERVISOR_FAILED);
-        manager_reboot_machine(world->manager, "box", caller_done, &caller);
+        manager_reboot_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         world_run(world);
         assert_refused(&caller, REFUSAL_HYPERVISOR_FAILED);
         assert_int_equal(state_of(world, "box"), MACHINE_RUNNING);
@@ -164,13 +166,14 @@ static void a_machine_that_is_off_can_neither_pause_nor_reboot_nor_speak(void **
 
         request->start = false;
         world = scene_with(request);
-        manager_pause_machine(world->manager, "box", caller_done, &caller);
+        manager_pause_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         assert_refused(&caller, REFUSAL_INVALID_STATE);
-        manager_resume_machine(world->manager, "box", caller_done, &caller);
+        manager_resume_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         assert_refused(&caller, REFUSAL_INVALID_STATE);
-        manager_reboot_machine(world->manager, "box", caller_done, &caller);
+        manager_reboot_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         assert_refused(&caller, REFUSAL_INVALID_STATE);
-        manager_open_machine_console(world->manager, "box", 0, caller_console, &caller);
+        manager_open_machine_console(world->manager, world_machine(world, "box"), 0, caller_console,
+                                     &caller);
         assert_refused(&caller, REFUSAL_INVALID_STATE);
         world_free(world);
 }
@@ -188,10 +191,12 @@ static void disks_and_nics_come_and_go(void **unused) {
         attach(world, nic(NIC_TAP, "tap0"), &caller);
         assert_string_equal(caller.id, "nic2");
         assert_done(&caller);
-        manager_detach_device(world->manager, "box", DEVICE_DISK, "disk1", caller_done, &caller);
+        manager_detach_device(world->manager, world_machine(world, "box"), DEVICE_DISK, "disk1",
+                              caller_done, &caller);
         world_run(world);
         assert_done(&caller);
-        manager_detach_device(world->manager, "box", DEVICE_NIC, "nic1", caller_done, &caller);
+        manager_detach_device(world->manager, world_machine(world, "box"), DEVICE_NIC, "nic1",
+                              caller_done, &caller);
         world_run(world);
         assert_done(&caller);
         assert_int_equal(world_domain(world, "box")->disks->len, 0);
@@ -223,9 +228,11 @@ static void what_cannot_be_attached_is_refused_with_its_reason(void **unused) {
         world->fail_attach = true;
         attach(world, nic(NIC_BRIDGE, "br0"), &caller);
         assert_refused(&caller, REFUSAL_HYPERVISOR_FAILED);
-        manager_detach_device(world->manager, "box", DEVICE_DISK, "nothing", caller_done, &caller);
+        manager_detach_device(world->manager, world_machine(world, "box"), DEVICE_DISK, "nothing",
+                              caller_done, &caller);
         assert_refused(&caller, REFUSAL_INVALID_OPTION);
-        manager_detach_device(world->manager, "nobody", DEVICE_DISK, "data", caller_done, &caller);
+        manager_detach_device(world->manager, world_machine(world, "nobody"), DEVICE_DISK, "data",
+                              caller_done, &caller);
         assert_refused(&caller, REFUSAL_NO_SUCH_MACHINE);
         assert_int_equal(world_domain(world, "box")->disks->len, 1);
         world_free(world);
@@ -265,15 +272,17 @@ static void the_console_is_handed_out(void **unused) {
         Caller caller = { 0 };
         char text[8] = "";
 
-        manager_open_machine_console(world->manager, "box", 0, caller_console, &caller);
+        manager_open_machine_console(world->manager, world_machine(world, "box"), 0, caller_console,
+                                     &caller);
         assert_int_equal(read(caller.fd, text, sizeof(text)), 5);
         assert_string_equal(text, "hello");
         assert_int_equal(read(caller.fd, text, sizeof(text)), 0);
         close(caller.fd);
         assert_done(&caller);
-        manager_get_machine_xml(world->manager, "box", caller_xml, &caller);
+        manager_get_machine_xml(world->manager, world_machine(world, "box"), caller_xml, &caller);
         assert_done(&caller);
-        manager_get_machine_xml(world->manager, "nobody", caller_xml, &caller);
+        manager_get_machine_xml(world->manager, world_machine(world, "nobody"), caller_xml,
+                                &caller);
         assert_refused(&caller, REFUSAL_NO_SUCH_MACHINE);
         world_free(world);
 }
@@ -304,7 +313,8 @@ static void autostart_starts_a_machine_once_with_the_host(void **unused) {
         assert_int_equal(state_of(world, "box"), MACHINE_RUNNING);
 
         /* What its administrator has stopped, a mere restart of the daemon does not start. */
-        manager_power_off_machine(world->manager, "box", caller_done, &caller);
+        manager_power_off_machine(world->manager, world_machine(world, "box"), caller_done,
+                                  &caller);
         world_run(world);
         assert_done(&caller);
         restarted(world, false);
@@ -338,7 +348,7 @@ static void a_start_by_somebody_else_is_told_until_it_has_ended(void **unused) {
         domain->pid = ++world->next_pid;
         look_finds(world, domain, DOMAIN_STARTING);
         assert_int_equal(state_of(world, "bare"), MACHINE_STARTING);
-        manager_start_machine(world->manager, "bare", caller_done, &caller);
+        manager_start_machine(world->manager, world_machine(world, "bare"), caller_done, &caller);
         world_run(world);
         assert_refused(&caller, REFUSAL_INVALID_STATE);
 

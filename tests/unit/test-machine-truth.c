@@ -41,6 +41,25 @@ static void give_card(WorldDomain *domain, const char *address) {
         g_array_set_size(domain->cards, 0);
 }
 
+static void swap_names(WorldDomain *a, WorldDomain *b) {
+        char *name = a->name;
+
+        a->name = b->name;
+        b->name = name;
+}
+
+/* What is seen now, before anything else that is to happen. */
+static void see(World *world, WorldDomain *domain) {
+        GQueue rest = world->todo;
+
+        g_queue_init(&world->todo);
+        world_look_again(world, domain);
+        assert_true(world_step(world));
+        while (!g_queue_is_empty(&world->todo))
+                g_queue_push_tail(&rest, g_queue_pop_head(&world->todo));
+        world->todo = rest;
+}
+
 /* --- ours or not --- */
 
 static void a_domain_without_our_element_is_left_alone(void **state) {
@@ -56,7 +75,7 @@ static void a_domain_without_our_element_is_left_alone(void **state) {
         look(world, domain);
         assert_string_equal(bus->said->str, "-box\n");
         assert_null(manager_machine(world->manager, "box"));
-        manager_delete_machine(world->manager, "box", caller_done, &caller);
+        manager_delete_machine(world->manager, domain->uuid, caller_done, &caller);
         world_run(world);
         assert_refused(&caller, REFUSAL_NO_SUCH_MACHINE);
         manager_create(world->manager, request_for("box", NULL), caller_done, &caller);
@@ -83,7 +102,7 @@ static void nor_is_it_touched_by_a_delete_under_way(void **state) {
 
         run_box(world);
         domain = world_domain(world, "box");
-        manager_delete_machine(world->manager, "box", caller_done, &caller);
+        manager_delete_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         domain->ours = false;
         look(world, domain);
         assert_refused(&caller, REFUSAL_NO_SUCH_MACHINE);
@@ -148,7 +167,7 @@ static void gpus_that_are_edited_are_those_that_it_starts_with(void **state) {
         give_card(domain, THIRD_CARD);
         look(world, domain);
         assert_string_equal(bus->said->str, "box: gpus addresses\n");
-        manager_start_machine(world->manager, "box", caller_done, &caller);
+        manager_start_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         world_run(world);
         assert_done(&caller);
         assert_gpu(world, OTHER_CARD, GPU_HOST_BOUND, "");
@@ -165,7 +184,7 @@ static void a_machine_that_is_edited_while_its_cards_move_is_not_started(void **
 
         define(world, "box", OTHER_CARD);
         domain = world_domain(world, "box");
-        manager_start_machine(world->manager, "box", caller_done, &caller);
+        manager_start_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         while (world->handovers_begun == 0)
                 assert_true(world_step(world));
         give_card(domain, THIRD_CARD);
@@ -185,7 +204,7 @@ static void nor_is_what_somebody_else_has_started_meanwhile_destroyed(void **sta
 
         define(world, "box", OTHER_CARD);
         domain = world_domain(world, "box");
-        manager_start_machine(world->manager, "box", caller_done, &caller);
+        manager_start_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         while (world->handovers_begun == 0)
                 assert_true(world_step(world));
         give_card(domain, THIRD_CARD);
@@ -212,7 +231,7 @@ static void a_gpu_that_is_listed_twice_counts_once(void **state) {
         world_boot(world);
         world_run(world);
         assert_int_equal(manager_machine(world->manager, "box")->gpus->len, 1);
-        manager_start_machine(world->manager, "box", caller_done, &caller);
+        manager_start_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         world_run(world);
         assert_done(&caller);
         assert_gpu(world, OTHER_CARD, GPU_ATTACHED, "box");
@@ -241,6 +260,68 @@ static void only_what_has_changed_is_told(void **state) {
         bus_model_free(bus);
 }
 
+/* --- who is meant --- */
+
+/* Its holders are being looked for while the two are renamed. */
+static void a_start_is_for_the_machine_that_it_was_asked_for(void **state) {
+        World *world = booted_scene();
+        Caller caller = { 0 };
+        WorldDomain *a, *b;
+
+        define(world, "a", THIRD_CARD);
+        define(world, "b", OTHER_CARD);
+        a = world_domain(world, "a");
+        b = world_domain(world, "b");
+        manager_start_machine(world->manager, a->uuid, caller_done, &caller);
+        swap_names(a, b);
+        see(world, a);
+        see(world, b);
+        world_run(world);
+        assert_non_null(strstr(caller.message, "meanwhile"));
+        assert_refused(&caller, REFUSAL_INVALID_STATE);
+        assert_false(a->active || b->active);
+        assert_everything_home(world);
+        world_free(world);
+}
+
+static void a_start_is_for_the_gpus_that_it_was_asked_for(void **state) {
+        World *world = booted_scene();
+        Caller caller = { 0 };
+        WorldDomain *domain;
+
+        define(world, "box", OTHER_CARD);
+        domain = world_domain(world, "box");
+        manager_start_machine(world->manager, domain->uuid, caller_done, &caller);
+        give_card(domain, THIRD_CARD);
+        see(world, domain);
+        world_run(world);
+        assert_refused(&caller, REFUSAL_INVALID_STATE);
+        assert_everything_home(world);
+        world_free(world);
+}
+
+static void a_disk_is_for_the_machine_that_it_was_asked_for(void **state) {
+        World *world = booted_scene();
+        DeviceRequest *disk = device_request_new(DEVICE_DISK);
+        Caller caller = { 0 };
+        WorldDomain *a, *b;
+
+        define(world, "a", THIRD_CARD);
+        define(world, "b", OTHER_CARD);
+        a = world_domain(world, "a");
+        b = world_domain(world, "b");
+        g_hash_table_insert(world->images, g_strdup("data.img"), GINT_TO_POINTER(IMAGE_OK));
+        disk->path = g_strdup("data.img");
+        manager_attach_device(world->manager, a->uuid, disk, caller_attached, &caller);
+        swap_names(a, b);
+        see(world, a);
+        see(world, b);
+        world_run(world);
+        assert_refused(&caller, REFUSAL_INVALID_STATE);
+        assert_int_equal(a->disks->len + b->disks->len, 0);
+        world_free(world);
+}
+
 /* --- names --- */
 
 static void assert_machines(World *world, const BusModel *bus, const WorldDomain *a,
@@ -249,13 +330,6 @@ static void assert_machines(World *world, const BusModel *bus, const WorldDomain
         assert_string_equal(manager_machine(world->manager, b->name)->uuid, b->uuid);
         assert_int_equal(g_hash_table_size(bus->paths), 2);
         bus_model_check(bus, world->manager);
-}
-
-static void swap_names(WorldDomain *a, WorldDomain *b) {
-        char *name = a->name;
-
-        a->name = b->name;
-        b->name = name;
 }
 
 /* virsh domrename, three times. */
@@ -358,6 +432,9 @@ int main(void) {
                 cmocka_unit_test(nor_is_what_somebody_else_has_started_meanwhile_destroyed),
                 cmocka_unit_test(a_gpu_that_is_listed_twice_counts_once),
                 cmocka_unit_test(only_what_has_changed_is_told),
+                cmocka_unit_test(a_start_is_for_the_machine_that_it_was_asked_for),
+                cmocka_unit_test(a_start_is_for_the_gpus_that_it_was_asked_for),
+                cmocka_unit_test(a_disk_is_for_the_machine_that_it_was_asked_for),
                 cmocka_unit_test(machines_that_have_swapped_names_keep_their_paths),
                 cmocka_unit_test(a_name_that_is_handed_on_goes_to_the_right_machine),
                 cmocka_unit_test(a_domain_that_is_defined_with_another_uuid_has_the_path),

@@ -187,7 +187,7 @@ static void every_request_in_a_wrong_state_is_refused(void **state) {
         Caller caller = { 0 };
 
         run_box(world);
-        manager_start_machine(world->manager, "box", caller_done, &caller);
+        manager_start_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         assert_refused(&caller, REFUSAL_INVALID_STATE);
         create_box(world, &caller);
         world_run(world);
@@ -202,11 +202,12 @@ static void every_request_in_a_wrong_state_is_refused(void **state) {
         assert_refused(&caller, REFUSAL_GPU_IN_USE);
         world_end_domain(world, world_domain(world, "box"), DOMAIN_OFF_SHUTDOWN);
         world_run(world);
-        manager_shutdown_machine(world->manager, "box", caller_done, &caller);
+        manager_shutdown_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         assert_refused(&caller, REFUSAL_INVALID_STATE);
-        manager_power_off_machine(world->manager, "box", caller_done, &caller);
+        manager_power_off_machine(world->manager, world_machine(world, "box"), caller_done,
+                                  &caller);
         assert_refused(&caller, REFUSAL_INVALID_STATE);
-        manager_start_machine(world->manager, "nobody", caller_done, &caller);
+        manager_start_machine(world->manager, world_machine(world, "nobody"), caller_done, &caller);
         assert_refused(&caller, REFUSAL_NO_SUCH_MACHINE);
         world_free(world);
 }

@@ -8,7 +8,7 @@ typedef void (*Stop)(Manager *manager, const char *name, ManagerDone done, void 
 static const Stop stops[] = { manager_power_off_machine, manager_delete_machine };
 
 static void start_box(World *world, Caller *caller) {
-        manager_start_machine(world->manager, "box", caller_done, caller);
+        manager_start_machine(world->manager, world_machine(world, "box"), caller_done, caller);
 }
 
 /* The machine is there, and has run once. */
@@ -17,7 +17,8 @@ static World *scene_with_a_stopped_box(void) {
         Caller caller = { 0 };
 
         run_box(world);
-        manager_power_off_machine(world->manager, "box", caller_done, &caller);
+        manager_power_off_machine(world->manager, world_machine(world, "box"), caller_done,
+                                  &caller);
         world_run(world);
         assert_done(&caller);
         assert_everything_home(world);
@@ -49,7 +50,8 @@ static void a_create_that_is_stopped_at_any_step_leaves_nothing(void **unused) {
                         bool begun = begin(world, create_box, &creator, step);
 
                         if (begun) {
-                                stops[i](world->manager, "box", caller_done, &stopper);
+                                stops[i](world->manager, world_machine(world, "box"), caller_done,
+                                         &stopper);
                                 assert_string_equal(
                                         machine_state_to_string(
                                                 manager_machine(world->manager, "box")->state),
@@ -75,7 +77,8 @@ static void a_start_that_is_stopped_at_any_step_leaves_the_machine_off(void **un
                 bool begun = begin(world, start_box, &starter, step);
 
                 if (begun) {
-                        manager_power_off_machine(world->manager, "box", caller_done, &stopper);
+                        manager_power_off_machine(world->manager, world_machine(world, "box"),
+                                                  caller_done, &stopper);
                         world_run(world);
                         assert_refused(&starter, REFUSAL_INVALID_STATE);
                         assert_done(&stopper);
@@ -102,7 +105,8 @@ static void a_machine_that_is_deleted_at_any_step_of_its_start_is_gone(void **un
                 bool begun = begin(world, start_box, &starter, step);
 
                 if (begun) {
-                        manager_delete_machine(world->manager, "box", caller_done, &stopper);
+                        manager_delete_machine(world->manager, world_machine(world, "box"),
+                                               caller_done, &stopper);
                         world_run(world);
                         assert_refused(&starter, REFUSAL_INVALID_STATE);
                         assert_done(&stopper);
@@ -127,7 +131,7 @@ static void a_create_that_does_not_wait_can_be_deleted_at_once(void **unused) {
         while (creator.answers == 0)
                 assert_true(world_step(world));
         assert_done(&creator);
-        manager_delete_machine(world->manager, "box", caller_done, &deleter);
+        manager_delete_machine(world->manager, world_machine(world, "box"), caller_done, &deleter);
         world_run(world);
         assert_done(&deleter);
         assert_no_machine(world);
@@ -147,7 +151,7 @@ static void a_machine_that_is_only_defined_can_be_deleted_meanwhile(void **unuse
                 assert_true(world_step(world));
         start_box(world, &early);
         assert_refused(&early, REFUSAL_INVALID_STATE);
-        manager_delete_machine(world->manager, "box", caller_done, &deleter);
+        manager_delete_machine(world->manager, world_machine(world, "box"), caller_done, &deleter);
         world_run(world);
         assert_done(&creator);
         assert_done(&deleter);
@@ -164,14 +168,20 @@ static void every_stop_is_answered(void **unused) {
         start_box(world, &starter);
         while (!world_domain(world, "box")->active)
                 assert_true(world_step(world));
-        manager_power_off_machine(world->manager, "box", caller_done, &callers[0]);
-        manager_power_off_machine(world->manager, "box", caller_done, &callers[1]);
-        manager_pause_machine(world->manager, "box", caller_done, &callers[2]);
+        manager_power_off_machine(world->manager, world_machine(world, "box"), caller_done,
+                                  &callers[0]);
+        manager_power_off_machine(world->manager, world_machine(world, "box"), caller_done,
+                                  &callers[1]);
+        manager_pause_machine(world->manager, world_machine(world, "box"), caller_done,
+                              &callers[2]);
         assert_refused(&callers[2], REFUSAL_INVALID_STATE);
-        manager_delete_machine(world->manager, "box", caller_done, &callers[2]);
-        manager_delete_machine(world->manager, "box", caller_done, &callers[3]);
+        manager_delete_machine(world->manager, world_machine(world, "box"), caller_done,
+                               &callers[2]);
+        manager_delete_machine(world->manager, world_machine(world, "box"), caller_done,
+                               &callers[3]);
         assert_refused(&callers[3], REFUSAL_INVALID_STATE);
-        manager_power_off_machine(world->manager, "box", caller_done, &callers[3]);
+        manager_power_off_machine(world->manager, world_machine(world, "box"), caller_done,
+                                  &callers[3]);
         assert_refused(&callers[3], REFUSAL_INVALID_STATE);
         world_run(world);
         assert_refused(&starter, REFUSAL_INVALID_STATE);
@@ -193,7 +203,8 @@ static void a_stuck_helper_keeps_nobody_waiting(void **unused) {
         create_box(world, &creator);
         world_run(world);
         assert_int_equal(creator.answers, 0);
-        manager_power_off_machine(world->manager, "box", caller_done, &stopper);
+        manager_power_off_machine(world->manager, world_machine(world, "box"), caller_done,
+                                  &stopper);
         world_run(world);
         assert_refused(&creator, REFUSAL_INVALID_STATE);
         assert_done(&stopper);
@@ -213,7 +224,8 @@ static void so_it_does_when_its_helper_has_failed(void **unused) {
         world_mark(world->stuck, AUDIO_CARD);
         create_box(world, &creator);
         world_run(world);
-        manager_power_off_machine(world->manager, "box", caller_done, &stopper);
+        manager_power_off_machine(world->manager, world_machine(world, "box"), caller_done,
+                                  &stopper);
         world_run(world);
         assert_refused(&creator, REFUSAL_INVALID_STATE);
         assert_done(&stopper);
@@ -231,7 +243,7 @@ static void a_delete_waits_for_a_stuck_helper_until_the_deadline(void **unused) 
         world_mark(world->stuck, AUDIO_CARD);
         create_box(world, &creator);
         world_run(world);
-        manager_delete_machine(world->manager, "box", caller_done, &deleter);
+        manager_delete_machine(world->manager, world_machine(world, "box"), caller_done, &deleter);
         world_run(world);
         assert_refused(&creator, REFUSAL_INVALID_STATE);
         assert_int_equal(deleter.answers, 0);
@@ -257,7 +269,8 @@ static void a_stop_that_libvirt_does_not_hear_is_told_and_carried_out_when_it_is
 
                         if (begun) {
                                 world_set_connected(world, false);
-                                stops[i](world->manager, "box", caller_done, &stopper);
+                                stops[i](world->manager, world_machine(world, "box"), caller_done,
+                                         &stopper);
                                 world_run(world);
                                 assert_int_equal(creator.answers, 1);
                                 assert_refused(&stopper, REFUSAL_HYPERVISOR_UNAVAILABLE);

@@ -111,7 +111,7 @@ static void create_without_start_takes_no_gpu_until_start(void **state) {
         assert_int_equal(manager_machine(world->manager, "box")->state, MACHINE_CREATED);
         assert_int_equal(world->handovers_begun, 0);
 
-        manager_start_machine(world->manager, "box", caller_done, &caller);
+        manager_start_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         world_run(world);
         assert_done(&caller);
         assert_gpu(world, AUDIO_CARD, GPU_ATTACHED, "box");
@@ -148,17 +148,18 @@ static void memory_that_all_machines_may_not_have_stops_a_start(void **state) {
         assert_true(strstr(caller.message, "MemoryMax") != NULL);
         assert_refused(&caller, REFUSAL_INVALID_OPTION);
 
-        manager_power_off_machine(world->manager, "box", caller_done, &caller);
+        manager_power_off_machine(world->manager, world_machine(world, "box"), caller_done,
+                                  &caller);
         world_run(world);
         assert_done(&caller);
         world->host_facts.machines_limit_mib = mib;
-        manager_start_machine(world->manager, "box", caller_done, &caller);
+        manager_start_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         world_run(world);
         assert_true(strstr(caller.message, "MemoryMax") != NULL);
         assert_refused(&caller, REFUSAL_INVALID_OPTION);
         world->host_facts.machines_limit_mib = 0;
         world->host_facts.memory_available_mib = mib;
-        manager_start_machine(world->manager, "box", caller_done, &caller);
+        manager_start_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         world_run(world);
         assert_done(&caller);
         world_free(world);
@@ -240,7 +241,8 @@ static void whatever_step_of_start_fails_the_machine_stays_and_its_cards_are_hom
                 world_run(world);
                 assert_done(&caller);
                 failures[i](world);
-                manager_start_machine(world->manager, "box", caller_done, &caller);
+                manager_start_machine(world->manager, world_machine(world, "box"), caller_done,
+                                      &caller);
                 while (caller.answers == 0)
                         assert_true(world_step(world));
                 assert_true(caller.refused);
@@ -277,12 +279,12 @@ static void what_libvirt_would_refuse_moves_no_card(void **state) {
         manager_create(world->manager, request, caller_done, &caller);
         world_run(world);
         assert_done(&caller);
-        manager_start_machine(world->manager, "later", caller_done, &caller);
+        manager_start_machine(world->manager, world_machine(world, "later"), caller_done, &caller);
         await_answer_with_cards_untouched(world, &caller);
         assert_refused(&caller, REFUSAL_HYPERVISOR_FAILED);
 
         world->fail_verb[HYPERVISOR_REHEARSE] = false;
-        manager_start_machine(world->manager, "later", caller_done, &caller);
+        manager_start_machine(world->manager, world_machine(world, "later"), caller_done, &caller);
         world_run(world);
         assert_done(&caller);
         world_free(world);
@@ -299,7 +301,7 @@ static void a_start_that_is_only_tried_when_libvirt_goes_ends_nobody_elses(void 
         manager_create(world->manager, request, caller_done, &caller);
         world_run(world);
         assert_done(&caller);
-        manager_start_machine(world->manager, "later", caller_done, &caller);
+        manager_start_machine(world->manager, world_machine(world, "later"), caller_done, &caller);
         world_set_connected(world, false);
         world_run(world);
         assert_refused(&caller, REFUSAL_HYPERVISOR_UNAVAILABLE);

@@ -3,6 +3,8 @@
 #include "manager-scene.h"
 #include "testing.h"
 
+#include <string.h>
+
 static void without_libvirt_create_is_refused_and_nothing_touched(void **state) {
         World *world = scene();
         Caller caller = { 0 };
@@ -14,6 +16,106 @@ static void without_libvirt_create_is_refused_and_nothing_touched(void **state) 
         world_run(world);
         assert_refused(&caller, REFUSAL_HYPERVISOR_UNAVAILABLE);
         assert_everything_home(world);
+        world_free(world);
+}
+
+/* A daemon that has been started while libvirt takes calls and does not answer yet. */
+static World *scene_that_connects(void) {
+        World *world = scene();
+
+        world->connected = false;
+        world->connecting = world->awaited = true;
+        world_boot(world);
+        world_run(world);
+        return world;
+}
+
+static void what_comes_while_the_service_connects_waits_for_libvirt(void **state) {
+        World *world = scene_that_connects();
+        Caller create = { 0 }, check = { 0 };
+
+        manager_check(world->manager, request_for("other", THIRD_CARD, NULL), findings_new(),
+                      caller_checked, &check);
+        create_box(world, &create);
+        world_run(world);
+        assert_int_equal(create.answers + check.answers, 0);
+        assert_everything_home(world);
+        world->connecting = false;
+        world_set_connected(world, true);
+        world_run(world);
+        assert_done(&create);
+        assert_done(&check);
+        assert_gpu(world, AUDIO_CARD, GPU_ATTACHED, "box");
+        world_free(world);
+}
+
+static void so_does_a_start_while_libvirt_is_started_again(void **state) {
+        World *world = booted_scene();
+        Request *request = request_for("box", AUDIO_CARD, NULL);
+        Caller caller = { 0 };
+
+        request->start = false;
+        manager_create(world->manager, request, caller_done, &caller);
+        world_run(world);
+        assert_done(&caller);
+        world->connecting = true;
+        world_set_connected(world, false);
+        world_run(world);
+        manager_start_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
+        world_run(world);
+        assert_int_equal(caller.answers, 0);
+        world->connecting = false;
+        world_set_connected(world, true);
+        world_run(world);
+        assert_done(&caller);
+        assert_gpu(world, AUDIO_CARD, GPU_ATTACHED, "box");
+        world_free(world);
+}
+
+static void nobody_waits_longer_than_libvirt_may_take(void **state) {
+        World *world = scene_that_connects();
+        Caller caller = { 0 };
+
+        create_box(world, &caller);
+        world_run(world);
+        world_tire_of_libvirt(world);
+        world_run(world);
+        assert_non_null(strstr(caller.message, "has not answered within 30 s"));
+        assert_refused(&caller, REFUSAL_HYPERVISOR_UNAVAILABLE);
+        /* Nor does who comes after that wait as long once more. */
+        create_box(world, &caller);
+        world_run(world);
+        assert_non_null(strstr(caller.message, "has not answered within 30 s"));
+        assert_refused(&caller, REFUSAL_HYPERVISOR_UNAVAILABLE);
+        assert_everything_home(world);
+        world_free(world);
+}
+
+static void a_libvirt_that_refuses_is_not_waited_for(void **state) {
+        World *world = scene_that_connects();
+        Caller caller = { 0 };
+
+        create_box(world, &caller);
+        world->connecting = false;
+        world_set_connected(world, false);
+        world_run(world);
+        assert_non_null(strstr(caller.message, "cannot be reached"));
+        assert_refused(&caller, REFUSAL_HYPERVISOR_UNAVAILABLE);
+        world_free(world);
+}
+
+/* It has been started a moment ago, and the next attempt to connect is not due yet. */
+static void a_libvirt_that_is_back_is_asked_at_once(void **state) {
+        World *world = scene();
+        Caller caller = { 0 };
+
+        world->connected = false;
+        world_boot(world);
+        world_run(world);
+        world->connects_when_asked = true;
+        create_box(world, &caller);
+        world_run(world);
+        assert_done(&caller);
         world_free(world);
 }
 
@@ -84,7 +186,7 @@ static void an_unfinished_create_that_libvirt_keeps_is_shown_and_can_be_deleted(
         assert_everything_home(world);
         assert_non_null(manager_machine(world->manager, "box"));
         world->fail_verb[HYPERVISOR_UNDEFINE] = false;
-        manager_delete_machine(world->manager, "box", caller_done, &caller);
+        manager_delete_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         world_run(world);
         assert_done(&caller);
         assert_no_machine(world);
@@ -196,10 +298,11 @@ static void a_start_that_libvirt_took_with_it_keeps_its_cards_until_that_answers
         Caller caller = { 0 };
 
         run_box(world);
-        manager_power_off_machine(world->manager, "box", caller_done, &caller);
+        manager_power_off_machine(world->manager, world_machine(world, "box"), caller_done,
+                                  &caller);
         world_run(world);
         assert_done(&caller);
-        manager_start_machine(world->manager, "box", caller_done, &caller);
+        manager_start_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         while (!world_domain(world, "box")->active)
                 assert_true(world_step(world));
         world->connecting = true;
@@ -232,6 +335,11 @@ static void libvirts_word_that_it_is_off_is_not_believed_while_qemu_lives(void *
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(without_libvirt_create_is_refused_and_nothing_touched),
+                cmocka_unit_test(what_comes_while_the_service_connects_waits_for_libvirt),
+                cmocka_unit_test(so_does_a_start_while_libvirt_is_started_again),
+                cmocka_unit_test(nobody_waits_longer_than_libvirt_may_take),
+                cmocka_unit_test(a_libvirt_that_refuses_is_not_waited_for),
+                cmocka_unit_test(a_libvirt_that_is_back_is_asked_at_once),
                 cmocka_unit_test(libvirt_lost_at_any_step_of_create_leaves_no_lie),
                 cmocka_unit_test(libvirt_lost_at_any_step_of_create_without_start_leaves_no_lie),
                 cmocka_unit_test(

@@ -34,7 +34,7 @@ static void run_and_delete_box(World *world) {
 
         run_box(world);
         assert_gpu(world, AUDIO_CARD, GPU_ATTACHED, "box");
-        manager_delete_machine(world->manager, "box", caller_done, &caller);
+        manager_delete_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         world_run(world);
         assert_done(&caller);
         assert_no_machine(world);

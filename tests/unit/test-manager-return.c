@@ -34,16 +34,17 @@ static void power_off_and_delete_bring_the_cards_home(void **state) {
         Caller caller = { 0 };
 
         run_box(world);
-        manager_power_off_machine(world->manager, "box", caller_done, &caller);
+        manager_power_off_machine(world->manager, world_machine(world, "box"), caller_done,
+                                  &caller);
         world_run(world);
         assert_done(&caller);
         assert_everything_home(world);
 
-        manager_start_machine(world->manager, "box", caller_done, &caller);
+        manager_start_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         world_run(world);
         assert_done(&caller);
         assert_gpu(world, AUDIO_CARD, GPU_ATTACHED, "box");
-        manager_delete_machine(world->manager, "box", caller_done, &caller);
+        manager_delete_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         world_run(world);
         assert_done(&caller);
         assert_everything_home(world);
@@ -56,7 +57,7 @@ static void delete_answers_only_when_the_cards_are_home(void **state) {
         Caller caller = { 0 };
 
         run_box(world);
-        manager_delete_machine(world->manager, "box", caller_done, &caller);
+        manager_delete_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         while (caller.answers == 0) {
                 assert_true(world_step(world));
                 if (world_domain(world, "box") == NULL)
@@ -72,7 +73,8 @@ static void a_machine_that_cannot_be_powered_off_runs_on_and_its_caller_is_told(
 
         run_box(world);
         world->fail_verb[HYPERVISOR_DESTROY] = true;
-        manager_power_off_machine(world->manager, "box", caller_done, &caller);
+        manager_power_off_machine(world->manager, world_machine(world, "box"), caller_done,
+                                  &caller);
         world_run(world);
         assert_refused(&caller, REFUSAL_HYPERVISOR_FAILED);
         assert_int_equal(manager_machine(world->manager, "box")->state, MACHINE_RUNNING);
@@ -216,7 +218,7 @@ static void a_card_that_cannot_go_home_is_faulted_and_recover_takes_it_there(voi
         world_run(world);
         assert_int_equal(gpu_at(world, AUDIO_CARD)->view.fault, GPU_FAULT_HANDOVER_FAILED);
         assert_gpu(world, OTHER_CARD, GPU_HOST_BOUND, "");
-        manager_start_machine(world->manager, "box", caller_done, &caller);
+        manager_start_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         world_run(world);
         assert_refused(&caller, REFUSAL_GPU_FAULTED);
 
@@ -251,7 +253,7 @@ static void delete_tells_of_a_card_that_did_not_come_back(void **state) {
 
         run_box(world);
         world_mark(world->no_return, AUDIO_CARD);
-        manager_delete_machine(world->manager, "box", caller_done, &caller);
+        manager_delete_machine(world->manager, world_machine(world, "box"), caller_done, &caller);
         world_run(world);
         assert_refused(&caller, REFUSAL_GPU_FAULTED);
         assert_no_machine(world);
