@@ -148,3 +148,35 @@ char *block_use_survey(dev_t number) {
                 return holder_describe(g_ptr_array_index(holders, 0));
         return r < 0 ? unknown_words(r) : NULL;
 }
+
+/* Whether the loop device @name is made of the file, and may write to it. 1, 0 or a negative errno.
+ * The names are compared, for to look at another device's file could hang. */
+static int loop_writes_to(const char *name, const char *path) {
+        g_autofree char *backing_path =
+                g_build_filename("/sys/block", name, "loop/backing_file", NULL);
+        g_autofree char *read_only_path = g_build_filename("/sys/block", name, "ro", NULL);
+        g_autofree char *backing = NULL;
+        g_autofree char *read_only = NULL;
+        int r = reading_bytes(AT_FDCWD, backing_path, PATH_MAX, &backing, NULL);
+
+        if (r <= 0 || strcmp(g_strchomp(backing), path) != 0)
+                return MIN(r, 0);
+        r = reading_text(AT_FDCWD, read_only_path, &read_only);
+        return r > 0 ? strcmp(read_only, "1") != 0 : r;
+}
+
+char *file_use_survey(const char *path) {
+        g_autoptr(GPtrArray) names = NULL;
+        int r = reading_folder(AT_FDCWD, "/sys/block", &names);
+
+        for (guint i = 0; r >= 0 && names && i < names->len; i++) {
+                const char *name = g_ptr_array_index(names, i);
+
+                if (!g_str_has_prefix(name, "loop"))
+                        continue;
+                r = loop_writes_to(name, path);
+                if (r > 0)
+                        return g_strdup_printf("is used by the host: /dev/%s is made of it", name);
+        }
+        return r < 0 ? unknown_words(r) : NULL;
+}

@@ -157,15 +157,15 @@ static ImageAnswer *walk_refuse(const Search *search, const Walk *walk) {
 static ImageAnswer *found_answer(const Search *search, const Walk *walk) {
         ImageAnswer *answer = answer_new(search->path, IMAGE_OK, NULL, NULL);
         int r = identities_survey(&walk->status, answer->identities);
-        g_autofree char *use = NULL;
+        bool block = S_ISBLK(walk->status.st_mode);
+        g_autofree char *use =
+                block ? block_use_survey(walk->status.st_rdev) : file_use_survey(walk->at->str);
 
-        answer->block = S_ISBLK(walk->status.st_mode);
-        if (answer->block)
-                use = block_use_survey(walk->status.st_rdev);
+        answer->block = block;
         if (use)
                 image_answer_refuse(answer, use,
                                     "Unmount it, or take it out of what is made of it, or use "
-                                    "another device.");
+                                    "another one.");
         else if (r < 0) {
                 g_autofree char *why = g_strdup_printf("is made of what could not be looked at: %s",
                                                        g_strerror(-r));

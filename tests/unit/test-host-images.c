@@ -139,6 +139,20 @@ static void test_block_device_nodes(void **state) {
         image_scene_expect(scene, "planted-node", IMAGE_NOT_ALLOWED, "of no size");
 }
 
+/* Two writers, of which one is the host. */
+static void test_file_behind_a_loop_device(void **state) {
+        ImageScene *scene = *state;
+        g_autofree char *loop = NULL;
+
+        image_scene_expect(scene, "disk.img", IMAGE_OK, NULL);
+        loop = image_scene_loop(scene);
+        if (!loop)
+                skip();
+        image_scene_expect(scene, "disk.img", IMAGE_NOT_ALLOWED, loop);
+        image_scene_expect(scene, "in.img", IMAGE_NOT_ALLOWED, "is used by the host");
+        image_scene_expect(scene, "only.img", IMAGE_OK, NULL);
+}
+
 /* What a definition remembers is the name that was asked for, made absolute, and not what it leads
  * to on the day. */
 static void test_name_is_kept(void **state) {
@@ -281,6 +295,7 @@ int main(void) {
                 TEST(test_odd_names),
                 TEST(test_block_devices),
                 TEST(test_block_device_nodes),
+                TEST(test_file_behind_a_loop_device),
                 TEST(test_name_is_kept),
                 TEST(test_unknown_is_not_absent),
                 TEST(test_outside_tells_nothing),
