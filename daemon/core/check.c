@@ -30,7 +30,7 @@ Refusal *unread_refusal(PciAddress address) {
 }
 
 static void take_first_gpu(const PciFunction *function, bool *found, PciAddress *ret) {
-        if (!pci_function_is_gpu(function) ||
+        if (!pci_function_is_gpu(function) || function->virtual_function ||
             (*found && pci_address_compare(*ret, function->address) < 0))
                 return;
         *found = true;

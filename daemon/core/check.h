@@ -126,5 +126,6 @@ void check_bind(const CheckFacts *facts, GPtrArray *findings);
  */
 bool device_facts_lead_card(const DeviceFacts *facts);
 
-/* The GPU that the device is, or belongs to the card of: its address in @ret. False: none. */
+/* The GPU that the device is, or belongs to the card of: its address in @ret. False: none; a
+ * virtual function is not a GPU. */
 bool device_facts_find_gpu(const DeviceFacts *facts, PciAddress *ret);

@@ -53,6 +53,12 @@ static void another_device_is_libvirts_business(void **state) {
         nic->function.class = 0x020000;
         scene_add_hostdev(scene, "04:00.0", nic)->managed = true;
         expect_nothing(scene);
+        scene = scene_new();
+        scene_define(scene);
+        nic->function.class = 0x030000; /* of a GPU that is split up */
+        nic->function.virtual_function = true;
+        scene_add_hostdev(scene, "04:00.0", nic)->managed = true;
+        expect_nothing(scene);
 }
 
 static void a_device_that_is_not_there_or_cannot_be_looked_at(void **state) {
