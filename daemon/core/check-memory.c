@@ -11,6 +11,20 @@
 /* What QEMU takes for itself: tables, buffers, firmware, libraries. */
 #define QEMU_MIB 192
 
+/* libvirt looks for the mounts when it is started (libvirt 9.0.0, src/util/virfile.c,
+ * virFileFindHugeTLBFS()); Debian mounts pages of the default size alone. */
+static void check_hugepages_mount(const char *size, GPtrArray *findings) {
+        g_autofree char *remedy = g_strdup_printf(
+                "Mount them, for good in /etc/fstab, and let libvirt see it: mkdir "
+                "-p /dev/hugepages%s && mount -t hugetlbfs -o pagesize=%s hugetlbfs "
+                "/dev/hugepages%s && systemctl restart libvirtd",
+                size, size, size);
+
+        findings_error(findings, REFUSAL_INVALID_OPTION, "hugepages", remedy,
+                       "Huge pages of %s are mounted nowhere, and libvirt needs a mount of them.",
+                       size);
+}
+
 /* A machine's memory must be all huge pages, and they must be there before it starts. */
 void check_hugepages(const CheckFacts *facts, const Request *request, GPtrArray *findings) {
         bool large = request->hugepages == HUGEPAGES_1G;
@@ -30,6 +44,8 @@ void check_hugepages(const CheckFacts *facts, const Request *request, GPtrArray 
                                request->name, request->memory_mib, large ? "1G" : "2M");
                 return;
         }
+        if (facts->hugepages_unmounted)
+                check_hugepages_mount(large ? "1G" : "2M", findings);
         if (free_pages >= needed)
                 return;
         remedy = g_strdup_printf("Reserve more: echo %" G_GUINT64_FORMAT
@@ -90,6 +106,21 @@ static void check_limit(const CheckFacts *facts, const MachineMemory *memory, ui
         tell(memory, findings, remedy, message);
 }
 
+/* Then the kernel refuses QEMU the memory when it asks for it, used or not. */
+static void check_promises(const CheckFacts *facts, const MachineMemory *memory,
+                           GPtrArray *findings) {
+        if (!facts->host.promises_bounded || memory->huge ||
+            memory->mib <= facts->host.promises_left_mib)
+                return;
+        findings_error(findings, REFUSAL_INVALID_OPTION, "memory-mib",
+                       "Let the kernel promise more: raise vm.overcommit_ratio, or sysctl "
+                       "vm.overcommit_memory=0",
+                       "The machine takes %" G_GUINT64_FORMAT
+                       " MiB of memory, and the kernel promises no more than %" G_GUINT64_FORMAT
+                       " MiB (vm.overcommit_memory is 2).",
+                       memory->mib, facts->host.promises_left_mib);
+}
+
 void check_memory(const CheckFacts *facts, const MachineMemory *memory, GPtrArray *findings) {
         /* Huge pages are set aside already, and counted nowhere else. */
         uint64_t wanted = (memory->huge ? 0 : memory->mib) + QEMU_MIB;
@@ -111,4 +142,5 @@ void check_memory(const CheckFacts *facts, const MachineMemory *memory, GPtrArra
                 return;
         check_free(facts, memory, wanted, findings);
         check_limit(facts, memory, wanted, findings);
+        check_promises(facts, memory, findings);
 }

@@ -240,8 +240,41 @@ static void check_cpus(const CheckFacts *facts, const Request *request, GPtrArra
                                request->name, request->max_vcpus, option);
 }
 
+/* Of a machine that is not to run yet nobody knows who will have it then. */
+static void tell_tap(const DeviceRequest *nic, bool now, GPtrArray *findings) {
+        if (now)
+                findings_error(findings, REFUSAL_INVALID_OPTION, nic->source,
+                               "End what has it open, or make another one: ip tuntap add mode tap",
+                               "Tap device %s is in use.", nic->source);
+        else
+                findings_warning(findings, REFUSAL_INVALID_OPTION, nic->source,
+                                 "Nothing yet; Start refuses if it is so still.",
+                                 "Tap device %s is in use.", nic->source);
+}
+
+static void check_tap(const DeviceRequest *nic, NetdevKind netdev, bool now, GPtrArray *findings) {
+        switch (netdev) {
+        case NETDEV_TAP:
+                break;
+        case NETDEV_TAP_TAKEN:
+                tell_tap(nic, now, findings);
+                break;
+        case NETDEV_TAP_QUEUES:
+                findings_error(findings, REFUSAL_INVALID_OPTION, nic->source,
+                               "Make it without multi_queue: ip tuntap add mode tap",
+                               "Tap device %s has several queues, and libvirt opens it with one.",
+                               nic->source);
+                break;
+        default:
+                findings_error(findings, REFUSAL_INVALID_OPTION, nic->source,
+                               "Make it first: ip tuntap add mode tap",
+                               "The host has no tap device %s.", nic->source);
+                break;
+        }
+}
+
 static void check_nic(const CheckFacts *facts, const DeviceRequest *nic, NetdevKind netdev,
-                      GPtrArray *findings) {
+                      bool now, GPtrArray *findings) {
         switch (nic->type) {
         case NIC_NETWORK:
                 if (facts->hypervisor.connected && !facts->hypervisor.networks_unknown &&
@@ -258,10 +291,7 @@ static void check_nic(const CheckFacts *facts, const DeviceRequest *nic, NetdevK
                                        "The host has no bridge %s.", nic->source);
                 break;
         case NIC_TAP:
-                if (netdev != NETDEV_TAP)
-                        findings_error(findings, REFUSAL_INVALID_OPTION, nic->source,
-                                       "Make it first: ip tuntap add mode tap.",
-                                       "The host has no tap device %s.", nic->source);
+                check_tap(nic, netdev, now, findings);
                 break;
         }
 }
@@ -269,7 +299,7 @@ static void check_nic(const CheckFacts *facts, const DeviceRequest *nic, NetdevK
 static void check_nics(const CheckFacts *facts, const Request *request, GPtrArray *findings) {
         for (guint i = 0; i < request->nics->len; i++)
                 check_nic(facts, g_ptr_array_index(request->nics, i),
-                          g_array_index(facts->nics, NetdevKind, i), findings);
+                          g_array_index(facts->nics, NetdevKind, i), request->start, findings);
 }
 
 void check_survey(const CheckFacts *facts, GPtrArray *findings) {

@@ -62,9 +62,11 @@ typedef struct CheckFacts {
         bool id_taken;                     /* of a device that is to be attached */
         const CheckDefinition *definition; /* NULL = the machine is to be made */
         const SurveyAnswer *survey;        /* NULL = nothing was asked */
-        GArray *nics;          /* NetdevKind of each requested NIC's source; NULL = none */
-        uint64_t machines_mib; /* memory of the domains that run, huge pages left out */
-        GArray *files;         /* FileUse; NULL = none */
+        GArray *nics;             /* NetdevKind of each requested NIC's source; NULL = none */
+        uint64_t machines_mib;    /* memory of the domains that run, huge pages left out */
+        bool hugepages_unmounted; /* those that the request asks for are known to be mounted nowhere
+                                   */
+        GArray *files;            /* FileUse; NULL = none */
 } CheckFacts;
 
 /* What is said of a device whose last look has failed. The caller's (refusal_free()). */

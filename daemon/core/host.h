@@ -78,12 +78,18 @@ typedef struct HostFacts {
         /* Reserved huge pages that nobody uses, and all that are reserved. */
         uint64_t hugepages_2m_free, hugepages_2m_total;
         uint64_t hugepages_1g_free, hugepages_1g_total;
+        /* The kernel promises no more memory than it has (vm.overcommit_memory is 2), and this much
+         * of what it may promise is left. */
+        bool promises_bounded;
+        uint64_t promises_left_mib;
 } HostFacts;
 
 typedef enum NetdevKind {
         NETDEV_NONE, /* there is no such interface */
         NETDEV_BRIDGE,
         NETDEV_TAP,
+        NETDEV_TAP_TAKEN,  /* a process has it */
+        NETDEV_TAP_QUEUES, /* it has several queues, and libvirt opens it with one */
         NETDEV_OTHER,
 } NetdevKind;
 
@@ -310,6 +316,8 @@ typedef struct HostOps {
         void (*facts)(void *self, HostFacts *ret);
         /* What kind of network interface the host has by that name. */
         NetdevKind (*netdev)(void *self, const char *name);
+        /* Whether it is known that huge pages of @page_mib MiB are mounted nowhere. */
+        bool (*hugepages_unmounted)(void *self, unsigned page_mib);
         /* 1 for the first caller since the host was booted, and only for that one, else 0; or a
          * negative errno when it is not known yet: then boot_told follows, never from within this
          * call. */

@@ -126,6 +126,19 @@ static NetdevKind manager_netdev(Manager *manager, const DeviceRequest *nic) {
                        : manager->host.ops->netdev(manager->host.self, nic->source);
 }
 
+static bool intake_lacks_hugepages(const Intake *intake) {
+        const Host *host = &intake->manager->host;
+
+        switch (intake->request->hugepages) {
+        case HUGEPAGES_2M:
+                return host->ops->hugepages_unmounted(host->self, 2);
+        case HUGEPAGES_1G:
+                return host->ops->hugepages_unmounted(host->self, 1024);
+        default:
+                return false;
+        }
+}
+
 static void intake_look_at_nics(const Intake *intake, GArray *nics) {
         for (guint i = 0; i < intake->request->nics->len; i++) {
                 NetdevKind kind = manager_netdev(intake->manager,
@@ -295,6 +308,7 @@ static void intake_judge(Intake *intake) {
                 .survey = intake->survey,
                 .nics = nics,
                 .machines_mib = manager_machines_mib(manager),
+                .hugepages_unmounted = intake_lacks_hugepages(intake),
         };
 
         manager->host.ops->facts(manager->host.self, &facts.host);

@@ -7,10 +7,14 @@
 #include "host/reading.h"
 
 #include <fcntl.h>
+#include <linux/if_tun.h>
 #include <net/if.h>
 #include <string.h>
 
 #define MACHINES_LIMIT "/sys/fs/cgroup/machine.slice/memory.max"
+
+/* 2: no more is promised than there is (Linux, Documentation/vm/overcommit-accounting.rst). */
+#define OVERCOMMIT "/proc/sys/vm/overcommit_memory"
 
 #define HUGEPAGES "/sys/kernel/mm/hugepages/hugepages-"
 
@@ -21,14 +25,24 @@ static uint64_t hugepages(const char *size, const char *what) {
         return reading_text(AT_FDCWD, path, &text) > 0 ? g_ascii_strtoull(text, NULL, 10) : 0;
 }
 
-/* 0 where it is not told. */
-static uint64_t memory_available_mib(void) {
-        g_autofree char *text = NULL;
-        const char *found = NULL;
+/* The line @name of /proc/meminfo, in MiB. 0 where it is not told. */
+static uint64_t meminfo_mib(const char *meminfo, const char *name) {
+        const char *found = meminfo ? strstr(meminfo, name) : NULL;
 
-        if (reading_text(AT_FDCWD, "/proc/meminfo", &text) > 0)
-                found = strstr(text, "\nMemAvailable:");
-        return found ? g_ascii_strtoull(found + strlen("\nMemAvailable:"), NULL, 10) / 1024 : 0;
+        return found ? g_ascii_strtoull(found + strlen(name), NULL, 10) / 1024 : 0;
+}
+
+static void read_meminfo(HostFacts *ret) {
+        g_autofree char *text = NULL, *policy = NULL;
+        uint64_t limit, promised;
+
+        (void)reading_text(AT_FDCWD, "/proc/meminfo", &text);
+        ret->memory_available_mib = meminfo_mib(text, "\nMemAvailable:");
+        limit = meminfo_mib(text, "\nCommitLimit:");
+        promised = meminfo_mib(text, "\nCommitted_AS:");
+        ret->promises_left_mib = limit > promised ? limit - promised : 0;
+        ret->promises_bounded = limit > 0 && reading_text(AT_FDCWD, OVERCOMMIT, &policy) > 0 &&
+                                strcmp(policy, "2") == 0;
 }
 
 /* What systemd's slice for machines may have, all together; 0 for no limit, which is "max" or no
@@ -43,7 +57,7 @@ static uint64_t machines_limit_mib(void) {
 
 void host_facts_read(HostFacts *ret) {
         pci_facts_read_host(ret);
-        ret->memory_available_mib = memory_available_mib();
+        read_meminfo(ret);
         ret->machines_limit_mib = machines_limit_mib();
         ret->hugepages_2m_free = hugepages("2048kB", "free_hugepages");
         ret->hugepages_2m_total = hugepages("2048kB", "nr_hugepages");
@@ -51,15 +65,57 @@ void host_facts_read(HostFacts *ret) {
         ret->hugepages_1g_total = hugepages("1048576kB", "nr_hugepages");
 }
 
-NetdevKind host_netdev(const char *name) {
-        g_autofree char *path = g_build_filename("/sys/class/net", name, NULL);
+/* A queue that a process has open makes the carrier of a tap (Linux, drivers/net/tun.c,
+ * tun_attach() and __tun_detach()). One that is not up does not tell. */
+static NetdevKind tun_kind(const char *path, const char *flags) {
+        guint64 value = g_ascii_strtoull(flags, NULL, 16);
+        g_autofree char *carrier = g_build_filename(path, "carrier", NULL);
+        g_autofree char *text = NULL;
+
+        if (!(value & IFF_TAP))
+                return NETDEV_OTHER;
+        if (value & IFF_MULTI_QUEUE)
+                return NETDEV_TAP_QUEUES;
+        return reading_text(AT_FDCWD, carrier, &text) > 0 && strcmp(text, "1") == 0
+                       ? NETDEV_TAP_TAKEN
+                       : NETDEV_TAP;
+}
+
+NetdevKind host_netdev(const char *folder, const char *name) {
+        g_autofree char *path = g_build_filename(folder, name, NULL);
         g_autofree char *bridge = g_build_filename(path, "bridge", NULL);
         g_autofree char *tun = g_build_filename(path, "tun_flags", NULL);
+        g_autofree char *flags = NULL;
 
         if (!name[0] || strlen(name) >= IFNAMSIZ || strchr(name, '/') || name[0] == '.' ||
             access(path, F_OK) < 0)
                 return NETDEV_NONE;
         if (access(bridge, F_OK) == 0)
                 return NETDEV_BRIDGE;
-        return access(tun, F_OK) == 0 ? NETDEV_TAP : NETDEV_OTHER;
+        return reading_text(AT_FDCWD, tun, &flags) > 0 ? tun_kind(path, flags) : NETDEV_OTHER;
+}
+
+/* The kernel writes the size as "pagesize=2M" or "pagesize=1024M" (fs/hugetlbfs/inode.c). */
+bool host_mounts_lack_hugepages(const char *mounts, unsigned page_mib) {
+        g_auto(GStrv) lines = g_strsplit(mounts, "\n", -1);
+        g_autofree char *size = g_strdup_printf("pagesize=%uM", page_mib);
+
+        for (char **line = lines; *line; line++) {
+                g_auto(GStrv) fields = g_strsplit(*line, " ", -1);
+                g_auto(GStrv) options = NULL;
+
+                if (g_strv_length(fields) < 4 || !g_str_equal(fields[2], "hugetlbfs"))
+                        continue;
+                options = g_strsplit(fields[3], ",", -1);
+                if (g_strv_contains((const char *const *)options, size))
+                        return false;
+        }
+        return true;
+}
+
+bool host_hugepages_unmounted(unsigned page_mib) {
+        g_autofree char *mounts = NULL;
+
+        return reading_text(AT_FDCWD, "/proc/self/mounts", &mounts) > 0 &&
+               host_mounts_lack_hugepages(mounts, page_mib);
 }

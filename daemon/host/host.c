@@ -37,8 +37,12 @@ static void host_facts(void *self, HostFacts *ret) {
         host_facts_read(ret);
 }
 
+static bool host_lacks_hugepages(void *self, unsigned page_mib) {
+        return host_hugepages_unmounted(page_mib);
+}
+
 static NetdevKind host_netdev_kind(void *self, const char *name) {
-        return host_netdev(name);
+        return host_netdev(HOST_NETDEVS, name);
 }
 
 static int host_first(void *self) {
@@ -152,6 +156,7 @@ static void host_unwatch_process(void *self, uint64_t ticket) {
 static const HostOps host_ops = {
         .facts = host_facts,
         .netdev = host_netdev_kind,
+        .hugepages_unmounted = host_lacks_hugepages,
         .first_since_boot = host_first,
         .look = host_look,
         .look_later = host_look_later,

@@ -68,6 +68,10 @@ static NetdevKind world_netdev(void *self, const char *name) {
         return GPOINTER_TO_INT(g_hash_table_lookup(world->netdevs, name));
 }
 
+static bool world_hugepages_unmounted(void *self, unsigned page_mib) {
+        return ((World *)self)->hugepages_unmounted;
+}
+
 static int world_first_since_boot(void *self) {
         World *world = self;
         bool first = !world->booted_before;
@@ -420,6 +424,7 @@ Host world_host(World *world) {
         static const HostOps ops = {
                 .facts = world_facts,
                 .netdev = world_netdev,
+                .hugepages_unmounted = world_hugepages_unmounted,
                 .first_since_boot = world_first_since_boot,
                 .look = world_look,
                 .look_later = world_look_later,

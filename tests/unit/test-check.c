@@ -227,16 +227,40 @@ static void huge_pages_that_are_not_reserved_are_told_with_their_numbers(void **
         expect(scene, REFUSAL_INVALID_OPTION, "hugepages", "no whole number of 1G");
 }
 
+static void huge_pages_that_are_not_mounted(void **state) {
+        Scene *scene = scene_new();
+
+        scene->request->hugepages = HUGEPAGES_1G;
+        scene->facts.host.hugepages_1g_free = scene->facts.host.hugepages_1g_total = 8;
+        scene->facts.hugepages_unmounted = true;
+        expect_remedy(scene, REFUSAL_INVALID_OPTION, "hugepages", "of 1G are mounted nowhere",
+                      "pagesize=1G");
+}
+
+static void memory_that_the_kernel_does_not_promise(void **state) {
+        Scene *scene = scene_new();
+
+        scene->facts.host.promises_left_mib = scene->request->memory_mib - 1;
+        expect_nothing(scene); /* it promises more than it has */
+        scene = scene_new();
+        scene->facts.host.promises_bounded = true;
+        scene->facts.host.promises_left_mib = scene->request->memory_mib - 1;
+        expect_remedy(scene, REFUSAL_INVALID_OPTION, "memory-mib", "overcommit_memory is 2",
+                      "overcommit_ratio");
+}
+
 static void a_network_that_is_not_there(void **state) {
         static const struct {
                 NicType type;
                 NetdevKind netdev;
                 bool good;
         } rows[] = {
-                { NIC_NETWORK, NETDEV_NONE, false }, { NIC_BRIDGE, NETDEV_NONE, false },
-                { NIC_BRIDGE, NETDEV_TAP, false },   { NIC_BRIDGE, NETDEV_OTHER, false },
-                { NIC_BRIDGE, NETDEV_BRIDGE, true }, { NIC_TAP, NETDEV_NONE, false },
-                { NIC_TAP, NETDEV_BRIDGE, false },   { NIC_TAP, NETDEV_TAP, true },
+                { NIC_NETWORK, NETDEV_NONE, false },   { NIC_BRIDGE, NETDEV_NONE, false },
+                { NIC_BRIDGE, NETDEV_TAP, false },     { NIC_BRIDGE, NETDEV_OTHER, false },
+                { NIC_BRIDGE, NETDEV_BRIDGE, true },   { NIC_TAP, NETDEV_NONE, false },
+                { NIC_TAP, NETDEV_BRIDGE, false },     { NIC_TAP, NETDEV_TAP, true },
+                { NIC_TAP, NETDEV_OTHER, false },      { NIC_TAP, NETDEV_TAP_TAKEN, false },
+                { NIC_TAP, NETDEV_TAP_QUEUES, false },
         };
 
         for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
@@ -257,6 +281,21 @@ static void a_network_that_is_not_there(void **state) {
                 assert_int_equal(scene->findings->len, 0);
                 scene_free(scene);
         }
+}
+
+static void a_tap_that_is_taken_is_told_of_a_machine_that_is_not_to_run_yet(void **state) {
+        Scene *scene = scene_new();
+        DeviceRequest *nic = device_request_new(DEVICE_NIC);
+        g_autoptr(GArray) nics = g_array_new(FALSE, TRUE, sizeof(NetdevKind));
+        NetdevKind taken = NETDEV_TAP_TAKEN;
+
+        nic->type = NIC_TAP;
+        nic->source = g_strdup("tap0");
+        g_ptr_array_add(scene->request->nics, nic);
+        g_array_append_val(nics, taken);
+        scene->facts.nics = nics;
+        scene->request->start = false;
+        expect_warning(scene, REFUSAL_INVALID_OPTION, "tap0", "in use");
 }
 
 static void a_network_that_is_active_or_of_which_nobody_knows(void **state) {
@@ -463,6 +502,9 @@ int main(void) {
                 cmocka_unit_test(libvirt_of_another_host_gets_no_gpu),
                 cmocka_unit_test(uefi_that_is_not_there_and_kvm_that_is_not_there),
                 cmocka_unit_test(huge_pages_that_are_not_reserved_are_told_with_their_numbers),
+                cmocka_unit_test(huge_pages_that_are_not_mounted),
+                cmocka_unit_test(memory_that_the_kernel_does_not_promise),
+                cmocka_unit_test(a_tap_that_is_taken_is_told_of_a_machine_that_is_not_to_run_yet),
                 cmocka_unit_test(a_network_that_is_not_there),
                 cmocka_unit_test(a_network_that_is_active_or_of_which_nobody_knows),
                 cmocka_unit_test(a_holder_is_named_with_all_that_is_known_of_it),

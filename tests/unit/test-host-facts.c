@@ -2,6 +2,7 @@
 #include "host/host-facts.h"
 #include "testing.h"
 
+#include <glib/gstdio.h>
 #include <string.h>
 
 static void the_host_has_cpus_and_memory(void **state) {
@@ -21,14 +22,76 @@ static void a_name_that_no_interface_has_is_none(void **state) {
         };
 
         for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
-                assert_int_equal(host_netdev(names[i]), NETDEV_NONE);
-        assert_int_equal(host_netdev("lo"), NETDEV_OTHER);
+                assert_int_equal(host_netdev(HOST_NETDEVS, names[i]), NETDEV_NONE);
+        assert_int_equal(host_netdev(HOST_NETDEVS, "lo"), NETDEV_OTHER);
+}
+
+/* Files in folders in it. */
+static void folder_remove(const char *folder) {
+        g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+        const char *name;
+
+        while (dir && (name = g_dir_read_name(dir))) {
+                g_autofree char *path = g_build_filename(folder, name, NULL);
+
+                folder_remove(path);
+        }
+        assert_int_equal(g_remove(folder), 0);
+}
+
+static void netdev_make(const char *folder, const char *name, const char *flags,
+                        const char *carrier) {
+        g_autofree char *path = g_build_filename(folder, name, NULL);
+        g_autofree char *tun = g_build_filename(path, "tun_flags", NULL);
+        g_autofree char *carried = g_build_filename(path, "carrier", NULL);
+
+        assert_int_equal(g_mkdir_with_parents(path, 0700), 0);
+        assert_true(g_file_set_contents(tun, flags, -1, NULL));
+        if (carrier)
+                assert_true(g_file_set_contents(carried, carrier, -1, NULL));
+}
+
+static void a_tap_is_known_from_a_tunnel_and_from_one_that_is_taken(void **state) {
+        static const struct {
+                const char *flags, *carrier;
+                NetdevKind kind;
+        } rows[] = {
+                { "0x1802\n", "0\n", NETDEV_TAP },
+                { "0x1802\n", NULL, NETDEV_TAP }, /* not up: the kernel says nothing */
+                { "0x5002\n", "1\n", NETDEV_TAP_TAKEN },
+                { "0x1902\n", "0\n", NETDEV_TAP_QUEUES },
+                { "0x1801\n", "0\n", NETDEV_OTHER },
+        };
+        g_autofree char *folder = g_dir_make_tmp("feos-netdevs-XXXXXX", NULL);
+
+        for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+                g_autofree char *name = g_strdup_printf("tap%zu", i);
+
+                netdev_make(folder, name, rows[i].flags, rows[i].carrier);
+                assert_int_equal(host_netdev(folder, name), rows[i].kind);
+        }
+        folder_remove(folder);
+}
+
+static void huge_pages_are_mounted_by_their_size(void **state) {
+        static const char mounts[] =
+                "proc /proc proc rw,nosuid 0 0\n"
+                "hugetlbfs /dev/hugepages hugetlbfs rw,relatime,pagesize=2M 0 0\n"
+                "x /pagesize=1024M tmpfs rw,pagesize=1024M 0 0\n";
+
+        assert_false(host_mounts_lack_hugepages(mounts, 2));
+        assert_true(host_mounts_lack_hugepages(mounts, 1024));
+        assert_false(host_mounts_lack_hugepages(
+                "none /mnt hugetlbfs rw,gid=1,pagesize=1024M,size=4G 0 0\n", 1024));
+        assert_true(host_mounts_lack_hugepages("", 2));
 }
 
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_host_has_cpus_and_memory),
                 cmocka_unit_test(a_name_that_no_interface_has_is_none),
+                cmocka_unit_test(a_tap_is_known_from_a_tunnel_and_from_one_that_is_taken),
+                cmocka_unit_test(huge_pages_are_mounted_by_their_size),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -90,7 +90,7 @@ check "the volume has another number" test "$before" != "$(readlink -f /dev/mapp
 check "Start" machine kept Start
 guest_says kept 'GUEST ready' 120
 equal "the guest reads the disk that was asked for" "This is red." "$(ask kept 'head -n 1 /dev/vda')"
-equal "and the volume" "This is green." "$(ask kept 'head -n 1 /dev/vdb')"
+equal "and the volume" "This is green." "$(ask kept 'head -n 1 /dev/vda')"
 check "it writes to both" ask kept \
     'for disk in vda vdb; do echo Written by the guest. | dd of=/dev/$disk conv=notrunc,fsync 2> /dev/null; done'
 check "PowerOff" machine kept PowerOff
@@ -148,9 +148,9 @@ ln -sf ../../loop2p1 $by_id-red-part1
 taken InvalidOption kept "a partition of the same disk" $by_id-red-part1
 delpart /dev/loop2 1
 
-# twice DESCRIPTION PATH PATH: as two disks of one machine.
+# twice DESCRIPTION PATH PATH [ERROR]: as two disks of one machine.
 twice() {
-    refused InvalidOption "$1 as two disks of one machine" \
+    refused "${4-InvalidOption}" "$1 as two disks of one machine" \
         asked other "$GPU_VIRTIO" 1 disks 'aa{sv}' 2 1 path s "$2" 1 path s "$3"
     check "its card has not moved" driver_is "$GPU_VIRTIO" virtio-pci
 }
@@ -177,6 +177,7 @@ virsh define /run/theirs.xml > /dev/null
 check "somebody else's machine starts" virsh start theirs
 taken InvalidOption theirs "its file by a link" /srv/feos-links/link.img
 taken ImageNotAllowed lab-under "its disk, which is a volume's too" $by_id-grey
+volume under grey
 taken InvalidOption theirs "a volume on its disk" /dev/mapper/lab-under
 virsh destroy theirs > /dev/null
 virsh undefine theirs > /dev/null
