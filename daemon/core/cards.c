@@ -158,7 +158,7 @@ int gpu_want_on_host(Manager *manager, Gpu *gpu, bool any_host_driver) {
 static void gpu_fail(Gpu *gpu, GpuEvent event, const char *message) {
         gpu_note(gpu, event);
         if (gpu->view.fault != GPU_FAULT_NONE)
-                gpu_set_text(&gpu->fault_message, message ?: "", gpu, GPU_CHANGED_FAULT);
+                gpu_set_text(&gpu->fault_message, message ?: "", gpu, GPU_CHANGED_FAULT_MESSAGE);
 }
 
 bool gpu_partly_on_vfio(const Gpu *gpu) {
@@ -545,9 +545,9 @@ static void link_read(void *userdata, PciAddress address, const LinkFacts *link)
 
         if (!gpu)
                 return;
-        gpu_set_text(&gpu->link_speed, link->speed, gpu, GPU_CHANGED_LINK);
+        gpu_set_text(&gpu->link_speed, link->speed, gpu, GPU_CHANGED_LINK_SPEED);
         if (gpu->link_width != link->width)
-                gpu->untold |= GPU_CHANGED_LINK;
+                gpu->untold |= GPU_CHANGED_LINK_WIDTH;
         gpu->link_width = link->width;
         gpu_tell(manager, gpu, "");
 }

@@ -10,12 +10,24 @@ typedef struct Launch Launch;
 typedef enum GpuChange {
         GPU_CHANGED_STATE = 1 << 0,
         GPU_CHANGED_PENDING = 1 << 1,
-        GPU_CHANGED_FAULT = 1 << 2, /* Fault and FaultMessage */
-        GPU_CHANGED_DRIVER = 1 << 3,
-        GPU_CHANGED_HOST_DRIVER = 1 << 4,
-        GPU_CHANGED_MACHINE = 1 << 5, /* Machine and MachineName */
-        GPU_CHANGED_LINK = 1 << 6,    /* LinkSpeed and LinkWidth */
-        GPU_CHANGED_FACTS = 1 << 7,   /* anything of facts but the driver: companions, group, ... */
+        GPU_CHANGED_FAULT = 1 << 2,
+        GPU_CHANGED_FAULT_MESSAGE = 1 << 3,
+        GPU_CHANGED_DRIVER = 1 << 4,
+        GPU_CHANGED_HOST_DRIVER = 1 << 5,
+        GPU_CHANGED_MACHINE = 1 << 6, /* whether it has a path on the bus, and which */
+        GPU_CHANGED_MACHINE_NAME = 1 << 7,
+        GPU_CHANGED_LINK_SPEED = 1 << 8,
+        GPU_CHANGED_LINK_WIDTH = 1 << 9,
+        /* Of its facts; ids and address are those of the card, another one is another GPU. */
+        GPU_CHANGED_VENDOR = 1 << 10,
+        GPU_CHANGED_MODEL = 1 << 11,
+        GPU_CHANGED_CLASS = 1 << 12,
+        GPU_CHANGED_GROUP = 1 << 13,
+        GPU_CHANGED_COMPANIONS = 1 << 14,
+        GPU_CHANGED_NUMA_NODE = 1 << 15,
+        GPU_CHANGED_BOOT_DISPLAY = 1 << 16,
+        GPU_CHANGED_BAR_SIZES = 1 << 17,
+        GPU_CHANGED_RESET_METHODS = 1 << 18,
 } GpuChange;
 
 /* One function's driver, changed by somebody who is not this service. */

@@ -25,7 +25,7 @@ GpuVerdict gpu_apply(Gpu *gpu, GpuEvent event) {
         if (gpu->view.fault != before.fault)
                 gpu->untold |= GPU_CHANGED_FAULT;
         if (gpu->view.fault == GPU_FAULT_NONE)
-                gpu_set_text(&gpu->fault_message, "", gpu, GPU_CHANGED_FAULT);
+                gpu_set_text(&gpu->fault_message, "", gpu, GPU_CHANGED_FAULT_MESSAGE);
         return verdict;
 }
 
@@ -96,6 +96,15 @@ const char *gpu_move_reason(const Gpu *gpu) {
         }
 }
 
+static void gpu_set_machine(Gpu *gpu, const char *name, bool ours) {
+        bool another = !g_str_equal(gpu->machine_name, name);
+
+        if (gpu->machine_is_ours != ours || (ours && another))
+                gpu->untold |= GPU_CHANGED_MACHINE;
+        gpu->machine_is_ours = ours;
+        gpu_set_text(&gpu->machine_name, name, gpu, GPU_CHANGED_MACHINE_NAME);
+}
+
 void gpu_refresh(Manager *manager, Gpu *gpu, const char *reason) {
         const Domain *domain = manager_domain_with(manager, gpu->facts);
         const char *name = domain ? domain->facts->name : gpu->launch ? gpu->launch->name : "";
@@ -111,10 +120,7 @@ void gpu_refresh(Manager *manager, Gpu *gpu, const char *reason) {
                                                      : "machine %s has ended",
                                              gpu->machine_name);
 
-        if (gpu->machine_is_ours != ours)
-                gpu->untold |= GPU_CHANGED_MACHINE;
-        gpu->machine_is_ours = ours;
-        gpu_set_text(&gpu->machine_name, name, gpu, GPU_CHANGED_MACHINE);
+        gpu_set_machine(gpu, name, ours);
         gpu_note(gpu, gpu_observation(pci_function_on_vfio(&gpu->facts->function), domain != NULL));
         gpu_refresh_host_driver(gpu);
         gpu_tell(manager, gpu, attachment ?: reason ?: gpu_move_reason(gpu));
@@ -167,21 +173,36 @@ static bool same_sizes(const GArray *a, const GArray *b) {
                (a->len == 0 || memcmp(a->data, b->data, a->len * sizeof(uint64_t)) == 0);
 }
 
-void gpu_take_facts(Gpu *gpu, DeviceFacts *facts) {
-        const DeviceFacts *old = gpu->facts;
+/* Which properties of the GPU are others by the new facts. */
+static unsigned facts_changes(const DeviceFacts *old, const DeviceFacts *new) {
+        unsigned changes = 0;
 
-        if (!g_str_equal(old->function.driver, facts->function.driver))
-                gpu->untold |= GPU_CHANGED_DRIVER;
-        if (old->function.class != facts->function.class ||
-            !same_sizes(old->bar_sizes, facts->bar_sizes) ||
-            !g_str_equal(old->vendor_name, facts->vendor_name) ||
-            !g_str_equal(old->model_name, facts->model_name) ||
-            old->iommu_group != facts->iommu_group || old->numa_node != facts->numa_node ||
-            old->boot_display != facts->boot_display ||
-            !same_functions(old->companions, facts->companions) ||
-            !g_strv_equal((const char *const *)old->reset_methods,
-                          (const char *const *)facts->reset_methods))
-                gpu->untold |= GPU_CHANGED_FACTS;
+        if (!g_str_equal(old->function.driver, new->function.driver))
+                changes |= GPU_CHANGED_DRIVER;
+        if (!g_str_equal(old->vendor_name, new->vendor_name))
+                changes |= GPU_CHANGED_VENDOR;
+        if (!g_str_equal(old->model_name, new->model_name))
+                changes |= GPU_CHANGED_MODEL;
+        if (old->function.class != new->function.class)
+                changes |= GPU_CHANGED_CLASS;
+        if (old->iommu_group != new->iommu_group)
+                changes |= GPU_CHANGED_GROUP;
+        if (!same_functions(old->companions, new->companions))
+                changes |= GPU_CHANGED_COMPANIONS;
+        if (old->numa_node != new->numa_node)
+                changes |= GPU_CHANGED_NUMA_NODE;
+        if (old->boot_display != new->boot_display)
+                changes |= GPU_CHANGED_BOOT_DISPLAY;
+        if (!same_sizes(old->bar_sizes, new->bar_sizes))
+                changes |= GPU_CHANGED_BAR_SIZES;
+        if (!g_strv_equal((const char *const *)old->reset_methods,
+                          (const char *const *)new->reset_methods))
+                changes |= GPU_CHANGED_RESET_METHODS;
+        return changes;
+}
+
+void gpu_take_facts(Gpu *gpu, DeviceFacts *facts) {
+        gpu->untold |= facts_changes(gpu->facts, facts);
         device_facts_free(gpu->facts);
         gpu->facts = facts;
         gpu->unread = false;

@@ -449,9 +449,10 @@ struct Intake {
         char *machine; /* the machine that is to start or to get a device: its name when it was */
         char uuid[37]; /* asked for, and which it is; NULL and "" otherwise */
         GArray *gpus;  /* PciAddress: those that it had then; NULL otherwise */
-        GArray *asked; /* PciAddress: those whose holders the survey was asked for */
-        GPtrArray *files; /* DomainFile: of other machines, which the survey was asked about */
-        unsigned tries;   /* surveys that were out of date when they came */
+        uint64_t instance; /* Bind: the card that was at the address then; 0 = none */
+        GArray *asked;     /* PciAddress: those whose holders the survey was asked for */
+        GPtrArray *files;  /* DomainFile: of other machines, which the survey was asked about */
+        unsigned tries;    /* surveys that were out of date when they came */
         GPtrArray *findings;
         SurveyAnswer *survey;
         IntakeDone judged;

@@ -225,6 +225,15 @@ Call *manager_add_call(GPtrArray *calls, Manager *manager, ManagerDone done, voi
         return call;
 }
 
+/* Whoever may move one card may not move the next that is plugged in there. */
+static Refusal *another_gpu(PciAddress address) {
+        char shown[PCI_ADDRESS_BUFFER];
+
+        return refusal_new(REFUSAL_INVALID_STATE, pci_address_print(address, shown),
+                           "Look at it, then call again.",
+                           "Another card has been plugged in at %s meanwhile.", shown);
+}
+
 static void bind_judged(Intake *intake, GPtrArray *findings) {
         Manager *manager = intake->manager;
         PciAddress address = g_array_index(intake->request->gpus, PciAddress, 0);
@@ -235,6 +244,10 @@ static void bind_judged(Intake *intake, GPtrArray *findings) {
 
         if (!error && !gpu) {
                 call_refuse(intake->done, intake->userdata, no_such_gpu(address));
+                return;
+        }
+        if (!error && gpu->instance != intake->instance) {
+                call_refuse(intake->done, intake->userdata, another_gpu(address));
                 return;
         }
         if (error || gpu_wholly_on_vfio(gpu)) {
@@ -260,7 +273,9 @@ void manager_bind_gpu(Manager *manager, PciAddress address, ManagerDone done, vo
         TURN(manager);
         Request *request = request_new_empty("");
         Intake *intake = intake_new(manager, INTAKE_BIND, request, NULL, bind_judged);
+        const Gpu *gpu = manager_find_gpu(manager, address);
 
+        intake->instance = gpu ? gpu->instance : 0;
         g_array_append_val(request->gpus, address);
         intake->done = done;
         intake->userdata = userdata;

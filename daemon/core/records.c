@@ -111,7 +111,7 @@ void gpu_learn_record(Manager *manager, Gpu *gpu) {
         g_clear_pointer(&gpu->record, card_record_free);
         gpu_note(gpu, GPU_UNACCOUNTED);
         message = fault_message(gpu->address, r);
-        gpu_set_text(&gpu->fault_message, message, gpu, GPU_CHANGED_FAULT);
+        gpu_set_text(&gpu->fault_message, message, gpu, GPU_CHANGED_FAULT_MESSAGE);
 }
 
 /* --- records of cards that are not there --- */

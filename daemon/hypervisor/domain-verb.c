@@ -70,6 +70,11 @@ static Refusal *undefine(Line *line, virDomainPtr domain, const char *name) {
         g_autoptr(Refusal) refusal = NULL;
         unsigned flags = 0;
 
+        /* Its definition is what it would be started from again. */
+        if (virDomainIsActive(domain) == 1)
+                return refusal_new(REFUSAL_INVALID_STATE, name,
+                                   "See who has started it, then call again.",
+                                   "Machine %s runs: somebody has started it meanwhile.", name);
         /* libvirt refuses to leave any of these behind, and its test driver to hear of them. */
         if (!line_facts(line)->test)
                 flags = VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA |

@@ -114,6 +114,18 @@ static void memory_that_was_set_is_seen(void **state) {
         other_close(&other, &f);
 }
 
+/* virsh start, between the look that said that it may go and the deed. */
+static void what_runs_again_keeps_its_definition(void **state) {
+        Fixture f = { 0 };
+        Other other = other_open(&f);
+
+        assert_int_equal(virDomainCreate(other.domain), 0);
+        act(&f, HYPERVISOR_UNDEFINE, UUID);
+        assert_refused(&f, REFUSAL_INVALID_STATE);
+        assert_int_equal(virDomainIsPersistent(other.domain), 1);
+        other_close(&other, &f);
+}
+
 static bool is_to_stop(const DomainFacts *facts) {
         return facts->stop_asked;
 }
@@ -231,6 +243,7 @@ int main(void) {
                 cmocka_unit_test(new_name_is_seen),
                 cmocka_unit_test(new_number_of_cpus_is_seen_by_the_next_listing),
                 cmocka_unit_test(memory_that_was_set_is_seen),
+                cmocka_unit_test(what_runs_again_keeps_its_definition),
                 cmocka_unit_test(note_of_a_stop_lives_as_long_as_the_guest),
                 cmocka_unit_test(no_verb_touches_a_domain_that_is_not_ours_any_more),
                 cmocka_unit_test(edited_definition_is_seen_while_it_runs),
