@@ -50,6 +50,12 @@ static void check_swap(const Holder *holder, GPtrArray *findings) {
                        holder->node);
 }
 
+static void check_member(const Holder *holder, GPtrArray *findings) {
+        findings_error(findings, REFUSAL_GPU_BUSY, holder->node,
+                       "Unmount it first; findmnt -t btrfs shows where it is mounted.",
+                       "%s is part of the mounted btrfs %s.", holder->node, holder->at);
+}
+
 static void check_made_device(const Holder *holder, GPtrArray *findings) {
         g_autofree char *remedy =
                 g_strdup_printf("Take %s apart first, as it was made: vgchange -an, cryptsetup "
@@ -140,8 +146,9 @@ void check_holders(const GPtrArray *holders, GPtrArray *findings) {
                 [HOLDER_PROCESS] = check_process, [HOLDER_SHARER] = check_sharer,
                 [HOLDER_UNSEEN] = check_unseen,   [HOLDER_MOUNT] = check_mount,
                 [HOLDER_SWAP] = check_swap,       [HOLDER_DEVICE] = check_made_device,
-                [HOLDER_NETDEV] = check_netdev,   [HOLDER_MDEV] = check_mdev,
-                [HOLDER_CONSOLE] = check_console, [HOLDER_MODULE] = check_module,
+                [HOLDER_MEMBER] = check_member,   [HOLDER_NETDEV] = check_netdev,
+                [HOLDER_MDEV] = check_mdev,       [HOLDER_CONSOLE] = check_console,
+                [HOLDER_MODULE] = check_module,
         };
 
         for (guint i = 0; i < holders->len; i++) {

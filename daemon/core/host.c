@@ -126,8 +126,9 @@ const char *holder_kind_to_string(HolderKind kind) {
                 [HOLDER_PROCESS] = "process", [HOLDER_SHARER] = "sharer",
                 [HOLDER_UNSEEN] = "unseen",   [HOLDER_MOUNT] = "mount",
                 [HOLDER_SWAP] = "swap",       [HOLDER_DEVICE] = "device",
-                [HOLDER_NETDEV] = "netdev",   [HOLDER_MDEV] = "mdev",
-                [HOLDER_CONSOLE] = "console", [HOLDER_MODULE] = "module",
+                [HOLDER_MEMBER] = "member",   [HOLDER_NETDEV] = "netdev",
+                [HOLDER_MDEV] = "mdev",       [HOLDER_CONSOLE] = "console",
+                [HOLDER_MODULE] = "module",
         };
 
         return words[kind];
@@ -174,6 +175,8 @@ char *holder_words(const Holder *holder) {
                 return g_strdup("swap");
         case HOLDER_DEVICE:
                 return g_strconcat("part of ", holder->at, NULL);
+        case HOLDER_MEMBER:
+                return g_strconcat("part of the mounted btrfs ", holder->at, NULL);
         case HOLDER_NETDEV:
                 return g_strdup(holder->node[0] ? "network interface that is up"
                                                 : "network interface in another namespace");

@@ -167,6 +167,7 @@ typedef enum HolderKind {
         HOLDER_MOUNT,   /* the file system on it is mounted */
         HOLDER_SWAP,    /* the host swaps to it */
         HOLDER_DEVICE,  /* another block device is made of it */
+        HOLDER_MEMBER,  /* part of a mounted file system over several devices, btrfs */
         HOLDER_NETDEV,  /* a network interface is up, or in another network namespace */
         HOLDER_MDEV,    /* a mediated device was made of the card */
         HOLDER_CONSOLE, /* the host's text console is on its framebuffer */
@@ -185,7 +186,8 @@ typedef struct Holder {
         char *unit;    /* systemd unit, "" = none */
         char *node;    /* the device node, /dev/...; else the name of the interface, of the mediated
                         * device, of the module; "" = unknown */
-        char *at;      /* of a mount: where; of a device: that device's node; of a mediated device
+        char *at;      /* of a mount: where; of a device: that device's node; of a member: the file
+                        * system's UUID; of a mediated device
                         * and a module: the function's address; of a console: its name; of a process
                         * that could not be looked at: why. Else "" */
 } Holder;

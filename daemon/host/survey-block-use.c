@@ -58,43 +58,6 @@ static int devices_survey(const GArray *nodes, char **ret) {
         return r;
 }
 
-/* The node among @nodes whose number the file says; NULL for another one. 0 or a negative errno. */
-static int number_find(const GArray *nodes, const char *path, const Node **ret) {
-        unsigned major_number, minor_number;
-        g_autofree char *text = NULL;
-        int r = reading_text(AT_FDCWD, path, &text);
-
-        *ret = NULL;
-        if (r > 0 && sscanf(text, "%u:%u", &major_number, &minor_number) == 2)
-                *ret = nodes_find(nodes, makedev(major_number, minor_number), true);
-        return MIN(r, 0);
-}
-
-/* A file system over several devices names one of them in the mount table. */
-static int btrfs_survey(const GArray *nodes, char **ret) {
-        static const char folder[] = "/sys/fs/btrfs";
-        g_autoptr(GPtrArray) systems = NULL;
-        int r = reading_folder(AT_FDCWD, folder, &systems);
-
-        for (guint i = 0; r >= 0 && systems && i < systems->len; i++) {
-                const char *uuid = g_ptr_array_index(systems, i);
-                g_autofree char *devices = g_build_filename(folder, uuid, "devices", NULL);
-                g_autoptr(GPtrArray) names = NULL;
-
-                r = reading_folder(AT_FDCWD, devices, &names);
-                for (guint j = 0; r >= 0 && !*ret && names && j < names->len; j++) {
-                        g_autofree char *path = g_build_filename(
-                                devices, (const char *)g_ptr_array_index(names, j), "dev", NULL);
-                        const Node *node;
-
-                        r = number_find(nodes, path, &node);
-                        if (node)
-                                *ret = use_words(node, "part of the mounted btrfs", uuid);
-                }
-        }
-        return MIN(r, 0);
-}
-
 /* Of the host, and of every namespace that a process is in. One that may not be looked at says
  * nothing of the others. */
 static int mounts_survey(const GArray *nodes, GPtrArray *holders) {
@@ -140,8 +103,8 @@ char *block_use_survey(dev_t number) {
                 r = kernel_survey_swaps(nodes, holders);
         if (r == 0 && !use)
                 r = mounts_survey(nodes, holders);
-        if (r == 0 && !use && holders->len == 0)
-                r = btrfs_survey(nodes, &use);
+        if (r == 0 && !use)
+                r = kernel_survey_members(nodes, holders);
         if (use)
                 return g_steal_pointer(&use);
         if (holders->len > 0)

@@ -12,7 +12,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
+#define BTRFS      "/sys/fs/btrfs"
 #define VTCONSOLES "/sys/class/vtconsole"
 #define GRAPHICS   "/sys/class/graphics"
 
@@ -69,6 +71,44 @@ int kernel_survey_swaps(const GArray *nodes, GPtrArray *holders) {
                         holder_add(holders, HOLDER_SWAP, node->path, NULL);
         }
         return MIN(r, 0);
+}
+
+/* The node among @nodes whose number the file says; NULL for another one. 0 or a negative errno. */
+static int number_find(const GArray *nodes, const char *path, const Node **ret) {
+        unsigned major_number, minor_number;
+        g_autofree char *text = NULL;
+        int r = reading_text(AT_FDCWD, path, &text);
+
+        *ret = NULL;
+        if (r > 0 && sscanf(text, "%u:%u", &major_number, &minor_number) == 2)
+                *ret = nodes_find(nodes, makedev(major_number, minor_number), true);
+        return MIN(r, 0);
+}
+
+static int members_survey(const GArray *nodes, const char *uuid, GPtrArray *holders) {
+        g_autofree char *devices = g_build_filename(BTRFS, uuid, "devices", NULL);
+        g_autoptr(GPtrArray) names = NULL;
+        int r = MIN(reading_folder(AT_FDCWD, devices, &names), 0);
+
+        for (guint i = 0; r == 0 && names && i < names->len; i++) {
+                g_autofree char *path = g_build_filename(
+                        devices, (const char *)g_ptr_array_index(names, i), "dev", NULL);
+                const Node *node;
+
+                r = number_find(nodes, path, &node);
+                if (node)
+                        holder_add(holders, HOLDER_MEMBER, node->path, g_strdup(uuid));
+        }
+        return r;
+}
+
+int kernel_survey_members(const GArray *nodes, GPtrArray *holders) {
+        g_autoptr(GPtrArray) systems = NULL;
+        int r = MIN(reading_folder(AT_FDCWD, BTRFS, &systems), 0);
+
+        for (guint i = 0; r == 0 && systems && i < systems->len; i++)
+                r = members_survey(nodes, g_ptr_array_index(systems, i), holders);
+        return r;
 }
 
 /* --- network interfaces and mediated devices --- */
@@ -232,6 +272,8 @@ int kernel_survey(const GArray *functions, const GArray *nodes, GPtrArray *holde
                 r = devices_survey(nodes, holders);
         if (r == 0)
                 r = kernel_survey_swaps(nodes, holders);
+        if (r == 0)
+                r = kernel_survey_members(nodes, holders);
         if (r == 0)
                 r = console_survey(nodes, holders);
         return r == 0 ? nvidia_survey(functions, holders) : r;

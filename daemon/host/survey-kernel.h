@@ -9,6 +9,10 @@
  * card. 0 or a negative errno. */
 int kernel_survey(const GArray *functions, const GArray *nodes, GPtrArray *holders);
 
+/* Adds to @holders (Holder) the members of mounted file systems among @nodes (Node): of several
+ * devices the mount tables name one. 0 or a negative errno. */
+int kernel_survey_members(const GArray *nodes, GPtrArray *holders);
+
 /* Adds to @holders (Holder) the areas among @nodes (Node) that the host swaps to. 0 or a negative
  * errno. */
 int kernel_survey_swaps(const GArray *nodes, GPtrArray *holders);

@@ -287,7 +287,11 @@ static int function_add_nodes(GArray *nodes, PciAddress function, bool *nvidia) 
         }
         if (g_strcmp0(driver, "amdgpu") == 0)
                 return node_add_file(nodes, NODE_KFD, "/dev/kfd");
-        return g_strcmp0(driver, "vfio-pci") == 0 ? vfio_add_nodes(nodes, folder) : 0;
+        /* The drivers that take its place for one kind of device end likewise. */
+        if (driver &&
+            (g_str_has_suffix(driver, "vfio-pci") || g_str_has_suffix(driver, "vfio_pci")))
+                return vfio_add_nodes(nodes, folder);
+        return 0;
 }
 
 static GArray *nodes_new(void) {

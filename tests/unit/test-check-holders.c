@@ -25,6 +25,9 @@ static const Row rows[] = {
           "What process 42 (python3, unit job.service, user alice) has open could not be found "
           "out: Permission denied.",
           "keeps the service from looking into /proc", "python3" },
+        { HOLDER_MEMBER, 0, "/dev/sdb1", "1b2c-3d", SEVERITY_ERROR, REFUSAL_GPU_BUSY, "/dev/sdb1",
+          "/dev/sdb1 is part of the mounted btrfs 1b2c-3d.", "findmnt -t btrfs",
+          "part of the mounted btrfs 1b2c-3d" },
         { HOLDER_NETDEV, 0, "enx1$(x)", "", SEVERITY_ERROR, REFUSAL_GPU_BUSY, "enx1$(x)",
           "The host's network interface enx1$(x) is up.", "ip link set 'enx1$(x)' down",
           "network interface that is up" },

@@ -111,6 +111,23 @@ static void a_user_of_the_group_has_a_device_of_it(void **state) {
         process_end(pid, hold);
 }
 
+/* The mount table names another one of its devices. */
+static void a_disk_that_is_part_of_a_mounted_btrfs_holds_the_card(void **state) {
+        g_autoptr(UMockdevTestbed) testbed = umockdev_testbed_new();
+        g_autofree char *gpu = add_gpu(testbed, NULL);
+        g_autofree char *disk = umockdev_testbed_add_device(testbed, "block", "sdz", gpu, "dev",
+                                                            "65:144", NULL, "DEVNAME", "sdz", NULL);
+        g_autoptr(GArray) functions = gpu_functions();
+        g_autoptr(GPtrArray) holders = NULL;
+
+        assert_non_null(disk);
+        make_file(testbed, "/sys/fs/btrfs/" UUID "/devices/sda/dev", "8:0\n");
+        make_file(testbed, "/sys/fs/btrfs/" UUID "/devices/sdz/dev", "65:144\n");
+        make_file(testbed, "/sys/fs/btrfs/features/raid1c34", "0\n");
+        holders = survey(functions);
+        assert_holder(find_holder(holders, HOLDER_MEMBER), "/dev/sdz", UUID);
+}
+
 /* The kernel does not tell which framebuffer its console is on; it begins with the first. */
 static void the_text_console_is_on_the_first_framebuffer(void **state) {
         static const struct {
@@ -306,6 +323,7 @@ int main(void) {
                 cmocka_unit_test(a_network_interface_of_a_container_holds_the_card),
                 cmocka_unit_test(a_mediated_device_holds_the_card_and_names_who_has_it),
                 cmocka_unit_test(a_user_of_the_group_has_a_device_of_it),
+                cmocka_unit_test(a_disk_that_is_part_of_a_mounted_btrfs_holds_the_card),
                 cmocka_unit_test(the_text_console_is_on_the_first_framebuffer),
                 cmocka_unit_test(nvidia_drm_holds_the_card_where_the_driver_waits_for_it),
                 cmocka_unit_test(a_process_with_a_shared_node_alone_may_use_the_card),
