@@ -1,4 +1,5 @@
-/* What the host itself does with a block device or a disk's file. Part of the survey helper: all of this can block.
+/* What the host itself does with a block device or a disk's file. Part of the survey helper: all of
+ * this can block.
  */
 #pragma once
 
