@@ -54,8 +54,15 @@ udevadm control --reload
 # --- vmd.conf: taken from the host driver, with its companion ---
 
 printf '[GPUs]\nKeepForMachines=%s\n' "$GPU_AUDIO" > $conf
+exec {node}< "/dev/dri/by-path/pci-$GPU_AUDIO-card"
 check "systemctl reload" systemctl reload feos-vmd
-wait_until "a card that vmd.conf names goes to vfio-pci" 30 gpu_is "$GPU_AUDIO" vfio-bound
+keeps_failed() { journalctl -q -b -o cat FEOS_GPU="$GPU_AUDIO" FEOS_ERROR=GPUBusy; }
+is_told_in_use() { [[ $(keeps_failed) ]]; }
+wait_until "a card that vmd.conf names is not taken from who has it open" 30 is_told_in_use
+check "it is the host's" gpu_is "$GPU_AUDIO" host-bound
+exec {node}<&-
+wait_until "it goes to vfio-pci when they have closed it" 60 gpu_is "$GPU_AUDIO" vfio-bound
+equal "that was told once" 1 "$(keeps_failed | wc -l)"
 wait_until "and its companion" 10 driver_is "$GPU_AUDIO_COMPANION" vfio-pci
 check "a machine with it" create box "$GPU_AUDIO"
 check "the machine is in no control group of the service's" \
