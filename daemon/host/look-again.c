@@ -107,6 +107,7 @@ static void note_failure(LookAgain *again, PciAddress address, LookAt what, int 
         timer_set(again);
 }
 
+/* A look that was promised comes all the same: who has the answer now need not be who wants it. */
 static void note_answer(LookAgain *again, PciAddress address, LookAt what) {
         Unread *unread;
         bool failing = false;
@@ -120,10 +121,8 @@ static void note_answer(LookAgain *again, PciAddress address, LookAt what) {
         unread->failing[what] = false;
         for (LookAt other = 0; other < _LOOK_AT_MAX; other++)
                 failing |= unread->failing[other];
-        if (failing)
-                return;
-        g_array_remove_index_fast(again->unread, i);
-        timer_set(again);
+        if (unread->due == 0 && !failing)
+                g_array_remove_index_fast(again->unread, i);
 }
 
 void look_again_note(LookAgain *again, PciAddress address, LookAt what, int r) {

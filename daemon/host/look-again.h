@@ -24,6 +24,6 @@ int look_again_new(sd_event *event, void (*look)(void *userdata, PciAddress addr
 void look_again_free(LookAgain *again);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LookAgain, look_again_free)
 
-/* What has become of reading it: a negative errno, or anything else for an answer. The journal is
- * told of the first failure, and of its end. */
+/* What has become of reading it: a negative errno, after which @look follows, or anything else for
+ * an answer. The journal is told of the first failure, and of its end. */
 void look_again_note(LookAgain *again, PciAddress address, LookAt what, int r);
