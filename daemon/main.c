@@ -20,13 +20,17 @@
  * because libvirt does not is worse. D-Bus gives an activated service 25 s. */
 #define NAME_WAITS_USEC (20 * UINT64_C(1000000))
 
+/* When systemd could not be told. */
+#define NOTIFY_AGAIN_USEC UINT64_C(1000000)
+
 typedef struct Daemon {
         Config **config; /* main's own; replaced by a reload */
         SystemHost *host;
         Manager *manager;
         Bus *bus;
-        bool ready;
-        sd_event_source *post;
+        bool named; /* it has its name on the bus */
+        bool ready; /* and systemd has been told */
+        sd_event_source *wake;
         uint64_t give_up; /* monotonic, usec */
 } Daemon;
 
@@ -121,6 +125,12 @@ static uint64_t now_usec(sd_event *event) {
         return now;
 }
 
+/* systemd would wait for its word, and then start us anew. */
+static void daemon_wake_later(Daemon *daemon) {
+        sd_event_source_set_time_relative(daemon->wake, NOTIFY_AGAIN_USEC);
+        sd_event_source_set_enabled(daemon->wake, SD_EVENT_ONESHOT);
+}
+
 /* After every turn of the loop, until it is time: take the name and say that we are ready. */
 static int daemon_show(sd_event_source *source, void *userdata) {
         Daemon *daemon = userdata;
@@ -129,15 +139,18 @@ static int daemon_show(sd_event_source *source, void *userdata) {
         if (!manager_has_looked(daemon->manager) &&
             now_usec(sd_event_source_get_event(source)) < daemon->give_up)
                 return 0;
-        sd_event_source_set_enabled(source, SD_EVENT_OFF);
-        r = bus_take_name(daemon->bus);
+        r = daemon->named ? 0 : bus_take_name(daemon->bus);
         if (r < 0) {
                 sd_journal_print(LOG_ERR, "The bus name org.feos.VM1 could not be taken: %s",
                                  g_strerror(-r));
                 return sd_event_exit(sd_event_source_get_event(source), EXIT_FAILURE);
         }
-        daemon->ready = true;
-        sd_notify(0, "READY=1");
+        daemon->named = true;
+        daemon->ready = sd_notify(0, "READY=1") >= 0;
+        if (daemon->ready)
+                sd_event_source_set_enabled(source, SD_EVENT_OFF);
+        else
+                daemon_wake_later(daemon);
         return 0;
 }
 
@@ -222,6 +235,7 @@ static int daemon_run(sd_event *event, Config **config) {
         if (r >= 0)
                 r = sd_event_add_time(event, &wake, CLOCK_MONOTONIC, daemon.give_up, 0, daemon_wake,
                                       NULL);
+        daemon.wake = wake;
         if (r < 0)
                 return r;
         r = system_host_begin(host, manager_host_events(), manager);

@@ -59,7 +59,9 @@ static void output_take(Helper *helper, const char *data, size_t size) {
         }
 }
 
-/* Takes what there is. Returns false when nothing will come any more. */
+/* Takes what there is. Returns false when nothing will come any more; an error says nothing of
+ * that.
+ */
 static bool output_drain(Helper *helper) {
         char buffer[4096];
 
@@ -69,7 +71,7 @@ static bool output_drain(Helper *helper) {
                 if (n < 0 && errno == EINTR)
                         continue;
                 if (n < 0)
-                        return errno == EAGAIN;
+                        return true;
                 if (n == 0)
                         return false;
                 output_take(helper, buffer, (size_t)n);
@@ -95,12 +97,12 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata) {
 static int on_process_exit(sd_event_source *source, int fd, uint32_t revents, void *userdata) {
         Helper *helper = userdata;
         siginfo_t info = { 0 };
-        int status;
+        int status, r = waitid(P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG);
 
-        if (waitid(P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG) < 0)
+        if (r < 0 && errno == ECHILD)
                 status = -SIGKILL; /* somebody else has reaped it, how it ended is not known */
-        else if (info.si_pid == 0)
-                return 0;
+        else if (r < 0 || info.si_pid == 0)
+                return 0; /* the loop asks again */
         else
                 status = info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
 

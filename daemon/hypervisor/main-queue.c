@@ -51,9 +51,9 @@ static int on_woken(sd_event_source *source, int fd, uint32_t revents, void *use
         g_autoptr(GPtrArray) items = NULL;
         uint64_t count;
 
-        /* Emptied before the list is taken: what comes in between wakes the loop once more. */
-        if (read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN && errno != EINTR)
-                return -errno;
+        /* Emptied before the list is taken: what comes in between wakes the loop once more. So does
+         * one that could not be emptied; to return an error would be to be deaf from then on. */
+        (void)!read(fd, &count, sizeof(count));
         items = queue_take(queue, false);
         for (unsigned i = 0; i < items->len; i++) {
                 g_autofree Item *item = g_steal_pointer(&g_ptr_array_index(items, i));
