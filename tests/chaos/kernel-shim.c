@@ -217,3 +217,22 @@ __attribute__((constructor)) static void announce(void) {
         if (has_umockdev())
                 syscall(SYS_close, KERNEL_IS_THERE);
 }
+
+typedef int Main(int argc, char **argv, char **environment);
+
+static Main *program_main;
+
+static int announced_main(int argc, char **argv, char **environment) {
+        syscall(SYS_close, KERNEL_MAIN_BEGINS);
+        return program_main(argc, argv, environment);
+}
+
+/* libc's, which is the first that a program calls. */
+int __libc_start_main(Main *main, int argc, char **argv, void (*init)(void), void (*fini)(void),
+                      void (*rtld_fini)(void), void *stack_end);
+int __libc_start_main(Main *main, int argc, char **argv, void (*init)(void), void (*fini)(void),
+                      void (*rtld_fini)(void), void *stack_end) {
+        program_main = main;
+        return NEXT(__libc_start_main)(announced_main, argc, argv, init, fini, rtld_fini,
+                                       stack_end);
+}

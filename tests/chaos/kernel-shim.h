@@ -3,6 +3,8 @@
 #pragma once
 
 #define KERNEL_IS_THERE (-77777)
+/* And that its main() begins. */
+#define KERNEL_MAIN_BEGINS (-77778)
 
 /* Files in the testbed, with a dash and a PID: a helper waits in the kernel, and was killed there.
  */

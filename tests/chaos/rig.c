@@ -76,7 +76,9 @@ static int socket_at(const char *path) {
         return fd;
 }
 
-void rig_ready_await(Rig *rig, pid_t pid, const char *what) {
+/* Whether it says so; else it has ended, and how is @ret_status. One that does neither is killed.
+ */
+static bool ready_await(Rig *rig, pid_t pid, int *ret_status) {
         gint64 end = g_get_monotonic_time() + BOOT_USEC;
         char text[1024];
 
@@ -85,13 +87,22 @@ void rig_ready_await(Rig *rig, pid_t pid, const char *what) {
 
                 text[MAX(n, 0)] = '\0';
                 if (n > 0 && strstr(text, "READY=1"))
-                        return;
+                        return true;
                 if (n > 0)
                         continue;
-                if (waitpid(pid, NULL, WNOHANG) == pid || g_get_monotonic_time() > end)
-                        g_error("%s does not start", what);
+                if (waitpid(pid, ret_status, WNOHANG) == pid)
+                        return false;
+                if (g_get_monotonic_time() > end)
+                        kill(pid, SIGKILL);
                 g_assert_cmpint(sd_event_run(rig->event, 20000), >=, 0);
         }
+}
+
+void rig_ready_await(Rig *rig, pid_t pid, const char *what) {
+        int status;
+
+        if (!ready_await(rig, pid, &status))
+                g_error("%s does not start: status %#x", what, (unsigned)status);
 }
 
 /* --- the kernel's hooks --- */
@@ -137,7 +148,7 @@ static void config_write(Rig *rig) {
         g_assert_true(g_file_set_contents(path, text, -1, NULL));
 }
 
-void rig_boot(Rig *rig) {
+bool rig_try_boot(Rig *rig, int *ret_status) {
         g_autofree char *config = g_build_filename(rig->dir, "vmd.conf", NULL);
         g_autofree char *state_dir = g_build_filename(rig->dir, "state", NULL);
         char *argv[] = { (char *)g_getenv("FEOS_VMD"),
@@ -153,7 +164,17 @@ void rig_boot(Rig *rig) {
 
         g_ptr_array_set_size(rig->journal, 0);
         rig->daemon = rig_program_start(rig, argv, environment);
-        rig_ready_await(rig, rig->daemon, "feos-vmd");
+        if (ready_await(rig, rig->daemon, ret_status))
+                return true;
+        rig_buried(rig);
+        return false;
+}
+
+void rig_boot(Rig *rig) {
+        int status;
+
+        if (!rig_try_boot(rig, &status))
+                g_error("feos-vmd does not start: status %#x", (unsigned)status);
 }
 
 void rig_buried(Rig *rig) {

@@ -50,6 +50,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Rig, rig_free)
 
 /* Starts the daemon and waits until it has its name. */
 void rig_boot(Rig *rig);
+/* The same, and false when it has ended instead: @ret_status is how, as waitpid() tells. */
+bool rig_try_boot(Rig *rig, int *ret_status);
 /* As its unit does; its helpers go on. */
 void rig_stop(Rig *rig);
 /* kill -9; its helpers go on, as under its unit's KillMode=process. */

@@ -5,6 +5,7 @@
  *
  * FEOS_CHAOS_ERRORS_STEP=K makes every K-th trial, 1 is all; FEOS_CHAOS_OFFSET says at which to
  * begin (else the day decides). FEOS_CHAOS_ERRORS_AT="bind|release NUMBER ERRNO" makes that one. */
+#include "chaos-errors.h"
 #include "rig.h"
 #include "testing.h"
 
@@ -17,9 +18,6 @@
 #define SETTLE_SEC 10
 
 #define FAILURES_MAX 5 /* then it is known well enough */
-
-static const int errors[] = { EINTR, EIO,    ENOSPC, EACCES, ENOMEM, EMFILE,
-                              EBUSY, ENODEV, ENOENT, EINVAL, EPERM };
 
 typedef struct Trials {
         Rig *rig;
