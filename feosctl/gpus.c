@@ -36,22 +36,28 @@ static char *number_or_dash(int64_t number) {
         return number < 0 ? g_strdup("-") : g_strdup_printf("%" G_GINT64_FORMAT, number);
 }
 
-/* The machine that has it, else the host's processes that do. Caller frees. */
+/* "Xorg [42]", and without a process what the kernel does. Caller frees. */
+static char *holder_words(json_object *holder) {
+        const char *command = json_text(holder, "Command");
+        int64_t pid = json_number(holder, "PID");
+
+        return pid == 0 ? g_strdup(command)
+                        : g_strdup_printf("%s [%" G_GINT64_FORMAT "]", command, pid);
+}
+
+/* The machine that has it, else what holds it on the host. Caller frees. */
 static char *user_words(json_object *gpu) {
         json_object *holders = json_member(gpu, "Holders");
-        json_object *first;
+        g_autofree char *first = NULL;
 
         if (*json_text(gpu, "MachineName"))
                 return g_strdup(json_text(gpu, "MachineName"));
         if (json_length(holders) == 0)
                 return g_strdup("");
-        first = json_object_array_get_idx(holders, 0);
+        first = holder_words(json_object_array_get_idx(holders, 0));
         if (json_length(holders) > 1)
-                return g_strdup_printf("%s [%" G_GINT64_FORMAT "] +%zu",
-                                       json_text(first, "Command"), json_number(first, "PID"),
-                                       json_length(holders) - 1);
-        return g_strdup_printf("%s [%" G_GINT64_FORMAT "]", json_text(first, "Command"),
-                               json_number(first, "PID"));
+                return g_strdup_printf("%s +%zu", first, json_length(holders) - 1);
+        return g_steal_pointer(&first);
 }
 
 /* The name that hardware databases have, else the numbers. Caller frees. */
@@ -146,11 +152,12 @@ static void add_holders(Fields *fields, json_object *gpu) {
 
         for (size_t i = 0; i < json_length(holders); i++) {
                 json_object *holder = json_object_array_get_idx(holders, i);
+                g_autofree char *words = holder_words(holder);
                 const char *unit = json_text(holder, "Unit");
+                const char *node = json_text(holder, "Node");
 
-                fields_addf(fields, i == 0 ? "Held by" : "", "%s [%" G_GINT64_FORMAT "]%s%s: %s",
-                            json_text(holder, "Command"), json_number(holder, "PID"),
-                            *unit ? " of " : "", unit, json_text(holder, "Node"));
+                fields_addf(fields, i == 0 ? "Held by" : "", "%s%s%s%s%s", words,
+                            *unit ? " of " : "", unit, *node ? ": " : "", node);
         }
 }
 
@@ -312,7 +319,7 @@ int gpus_holders(Ctl *ctl, char **arguments) {
         if (ctl->json)
                 ctl_print_json(ctl, holders);
         else if (json_length(holders) == 0)
-                ctl_say(ctl, "No process of the host has GPU %s open.", address);
+                ctl_say(ctl, "Nothing on the host holds GPU %s.", address);
         else
                 print_holders(ctl, holders);
         return EXIT_SUCCESS;

@@ -338,7 +338,7 @@ static void test_holders(void **state) {
         holder->unit = g_strdup("");
         holder->node = g_strdup("/dev/dri/card0");
         g_ptr_array_add(stage->world->holders, holder);
-        assert_out(nobody, "No process of the host has GPU 0000:02:00.0 open.\n");
+        assert_out(nobody, "Nothing on the host holds GPU 0000:02:00.0.\n");
         table = run(stage, 0, "holders", "02:00.0", NULL);
         assert_string_equal(table->out->str, "PID  COMMAND  UNIT  NODE\n"
                                              " 42  X?[2J    -     /dev/dri/card0\n");

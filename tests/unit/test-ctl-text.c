@@ -381,6 +381,19 @@ static json_object *host_new(const char *text) {
         return host;
 }
 
+/* What the kernel does with a GPU has no process. */
+static void test_holders_of_the_kernel(void **state) {
+        g_autoptr(json_object) gpu = host_new(
+                "{'Address':'0000:01:00.0','State':'host-bound','Driver':'nouveau','Holders':["
+                "{'PID':0,'Command':'network interface that is up','Unit':'','Node':'enx1'},"
+                "{'PID':0,'Command':'network interface in another namespace','Unit':'',"
+                "'Node':''}]}");
+        g_autofree char *text = gpu_format(gpu, &paper);
+
+        assert_in(text, "Held by: network interface that is up: enx1\n");
+        assert_in(text, " network interface in another namespace\n");
+}
+
 static void test_overview(void **state) {
         g_autoptr(json_object) host = host_new(host_text);
         g_autofree char *text = overview_format(host, "gpu7", &paper);
@@ -512,6 +525,7 @@ int main(void) {
                 cmocka_unit_test(test_remedy_is_the_last_sentence),
                 cmocka_unit_test(test_remedies_name_commands),
                 cmocka_unit_test(test_errors_of_the_bus),
+                cmocka_unit_test(test_holders_of_the_kernel),
                 cmocka_unit_test(test_overview),
                 cmocka_unit_test(test_overview_of_a_bare_host),
                 cmocka_unit_test(test_overview_colours_states),
