@@ -103,6 +103,35 @@ static void check_use(const FileUse *use, const ImageAnswer *image, bool now, GP
                                  use->now ? "runs" : "does not run");
 }
 
+/* Whether a machine that libvirt knows is who has the file open. */
+static bool is_open_in_a_machine(const CheckFacts *facts, const ImageAnswer *image) {
+        for (guint i = 0; facts->files && i < facts->files->len; i++) {
+                const FileUse *use = &g_array_index(facts->files, FileUse, i);
+
+                if (use->now && use_meets(use, image))
+                        return true;
+        }
+        return false;
+}
+
+static void check_stranger(const CheckFacts *facts, const ImageAnswer *image, bool writes, bool now,
+                           GPtrArray *findings) {
+        static const char remedy[] = "End that first: fuser -v and the file's name show it.";
+        g_autofree char *path = refusal_show(image->path);
+        g_autofree char *printed = image_print(image);
+        g_autofree char *message = NULL;
+
+        if (!(image->written || (writes && image->kept)) || is_open_in_a_machine(facts, image))
+                return;
+        message = g_strdup_printf("File %s is in use by a QEMU that libvirt does not know, or by "
+                                  "one of its tools (qemu-nbd, guestfish)",
+                                  printed);
+        if (now)
+                findings_error(findings, REFUSAL_INVALID_OPTION, path, remedy, "%s.", message);
+        else
+                findings_warning(findings, REFUSAL_INVALID_OPTION, path, remedy, "%s.", message);
+}
+
 /* What a running machine has, and nobody can tell what it is. */
 static bool use_is_unknown(const FileUse *use) {
         return use->now && (use->found < 0 || !use->path || use->found == 0);
@@ -196,5 +225,7 @@ void check_files(const CheckFacts *facts, const Request *request, GPtrArray *fin
                         continue;
                 check_others(&disks, i);
                 check_uses(&disks, i);
+                check_stranger(facts, disks_answer(&disks, i), disks_writes(&disks, i), disks.now,
+                               findings);
         }
 }

@@ -121,6 +121,25 @@ void card_record_free(CardRecord *record) {
         g_free(record);
 }
 
+static const char *const image_uses[] = {
+        [IMAGE_AS_FILE] = "image",
+        [IMAGE_AS_QCOW2] = "qcow2",
+        [IMAGE_AS_KERNEL] = "kernel",
+};
+
+const char *image_use_to_string(ImageUse use) {
+        return image_uses[use];
+}
+
+bool image_use_from_string(const char *text, ImageUse *ret) {
+        for (guint i = 0; i < G_N_ELEMENTS(image_uses); i++)
+                if (strcmp(text, image_uses[i]) == 0) {
+                        *ret = (ImageUse)i;
+                        return true;
+                }
+        return false;
+}
+
 const char *holder_kind_to_string(HolderKind kind) {
         static const char *const words[_HOLDER_KIND_MAX] = {
                 [HOLDER_PROCESS] = "process", [HOLDER_SHARER] = "sharer",

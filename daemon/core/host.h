@@ -218,6 +218,16 @@ typedef struct FileIdentity {
         uint64_t inode;  /* of a file; 0 for a block device */
 } FileIdentity;
 
+/* What QEMU takes it for. */
+typedef enum ImageUse {
+        IMAGE_AS_FILE, /* a raw disk, or an initial ramdisk: whatever is in it */
+        IMAGE_AS_QCOW2,
+        IMAGE_AS_KERNEL,
+} ImageUse;
+
+const char *image_use_to_string(ImageUse use);
+bool image_use_from_string(const char *text, ImageUse *ret);
+
 /* What became of one path that a request named. */
 typedef struct ImageAnswer {
         ImageVerdict verdict;
@@ -231,6 +241,9 @@ typedef struct ImageAnswer {
         GArray *identities; /* FileIdentity: of what it leads to, and then of all that this is made
                              * of; empty unless the verdict is ok */
         bool read_only; /* its file system or device takes no writes, or the file is immutable */
+        bool kept;      /* some process has the file open as QEMU does, and lets nobody else write
+                         * to it */
+        bool written;   /* such a process writes to it */
         char *why;      /* a clause that continues "The image … ", NULL when the verdict is ok */
         char *remedy;   /* a sentence that says what would help; NULL = nothing in particular */
 } ImageAnswer;
@@ -258,7 +271,7 @@ typedef struct SurveyQuestion {
         GArray *cards;     /* PciAddress: whose holders are wanted; NULL or empty for none */
         bool serials;      /* the serial numbers of the cards' functions too */
         GPtrArray *images; /* char *path, absolute or relative to an image directory; as above */
-        GArray *qcow2;     /* bool, parallel to @images: to be opened as qcow2 */
+        GArray *uses;      /* ImageUse, parallel to @images; NULL = all as files */
         uid_t qemu_uid;    /* whose QEMU's processes are, who must reach the images; 0 = root's, or
                             * not known: then nothing is foreseen */
         bool apparmor;     /* QEMU is confined by AppArmor, whose rules names must fit into */

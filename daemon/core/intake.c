@@ -374,6 +374,12 @@ static void intake_end_without_wish(Intake *intake) {
         intake_end(intake);
 }
 
+static ImageUse image_use(const RequestImage *image) {
+        if (image->kernel)
+                return IMAGE_AS_KERNEL;
+        return image->qcow2 ? IMAGE_AS_QCOW2 : IMAGE_AS_FILE;
+}
+
 static bool images_are_same(const Request *one, const Request *other) {
         g_autoptr(GArray) these = request_images(one);
         g_autoptr(GArray) those = request_images(other);
@@ -382,7 +388,7 @@ static bool images_are_same(const Request *one, const Request *other) {
                 const RequestImage *this = &g_array_index(these, RequestImage, i);
                 const RequestImage *that = &g_array_index(those, RequestImage, i);
 
-                if (!g_str_equal(this->path, that->path) || this->qcow2 != that->qcow2)
+                if (!g_str_equal(this->path, that->path) || image_use(this) != image_use(that))
                         return false;
         }
         return these->len == those->len;
@@ -440,8 +446,10 @@ static void intake_add_images(const Intake *intake, SurveyQuestion *question) {
         for (guint i = 0; i < images->len; i++) {
                 const RequestImage *image = &g_array_index(images, RequestImage, i);
 
+                ImageUse use = image_use(image);
+
                 g_ptr_array_add(question->images, (char *)image->path);
-                g_array_append_val(question->qcow2, image->qcow2);
+                g_array_append_val(question->uses, use);
         }
 }
 
@@ -467,13 +475,13 @@ static void intake_ask(Intake *intake) {
         HypervisorFacts hypervisor;
         g_autoptr(GPtrArray) images = g_ptr_array_new();
         g_autoptr(GPtrArray) files = g_ptr_array_new();
-        g_autoptr(GArray) qcow2 = g_array_new(FALSE, TRUE, sizeof(bool));
+        g_autoptr(GArray) uses = g_array_new(FALSE, TRUE, sizeof(ImageUse));
         g_autoptr(GArray) files_qcow2 = g_array_new(FALSE, TRUE, sizeof(bool));
         SurveyQuestion question = {
                 .cards = intake->asked,
                 .serials = intake->kind == INTAKE_CREATE || intake->kind == INTAKE_START,
                 .images = images,
-                .qcow2 = qcow2,
+                .uses = uses,
                 .files = files,
                 .files_qcow2 = files_qcow2,
         };

@@ -408,7 +408,7 @@ GArray *request_images(const Request *request) {
                                   .writes = true,
                                   .block = request->image_block,
                           });
-        add_image(images, (RequestImage){ .path = request->kernel });
+        add_image(images, (RequestImage){ .path = request->kernel, .kernel = true });
         add_image(images, (RequestImage){ .path = request->initrd });
         for (guint i = 0; i < request->disks->len; i++) {
                 DeviceRequest *disk = g_ptr_array_index(request->disks, i);

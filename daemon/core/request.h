@@ -84,6 +84,7 @@ void request_finish(Request *request, GPtrArray *findings);
 typedef struct RequestImage {
         const char *path;
         bool disk;  /* else a kernel or initrd */
+        bool kernel;
         bool qcow2; /* a disk that QEMU opens as qcow2 */
         bool writes;
         bool block;            /* in a definition: to be opened as a block device */

@@ -3,28 +3,24 @@
  * order:
  *
  *   feos-vm-survey ask [directory PATH] [device GLOB] [card ADDRESS] [serial ADDRESS] [image PATH]
- *                      [qcow2 PATH] [qemu UID] [apparmor yes] [file PATH] [file-qcow2 PATH] ...
- *   feos-vm-survey link ADDRESS
+ *                      [qcow2 PATH] [kernel PATH] [qemu UID] [apparmor yes] [file PATH] [file-qcow2
+ * PATH] ... feos-vm-survey link ADDRESS
  *
  * and the answer is lines of words parted by tabs, each escaped as g_strescape() does:
  *
  *   holder KIND PID UID COMMAND UNIT NODE AT   for each holder of one of the functions; the kind is
  *                                              one of holder_kind_to_string()
  *   serial ADDRESS SERIAL                      for each function asked for that has one
- *   image VERDICT ACCESS NAME RESOLVED WHY REMEDY IDENTITIES
- *                                              for each image or qcow2, in their order; the verdict
- *                                              is ok, block (ok too, a block device), missing or
- *                                              refused, the access rw or ro; an identity is
- *                                              "file DEVICE INODE" or "block DEVICE 0", and a
- *                                              semicolon follows each
- *   link SPEED WIDTH                           or, when the device does not answer, "lost"
- *   end                                        all was told, but for:
- *   file INDEX FOUND IDENTITIES                for each file and file-qcow2, counted from 0, that
- *                                              could be looked at in time; found is 1, 0 or a
- *                                              negative errno
- *   user UID NAME                              what the holders' users are called. A directory
- *                                              server may have to be asked, which may be dead: so
- *                                              this comes last, and may as well not come */
+ *   image VERDICT ACCESS USE NAME RESOLVED WHY REMEDY IDENTITIES
+ *                                              for each image, qcow2 or kernel, in their order; the
+ *                                              verdict is ok, block (ok too, a block device),
+ * missing or refused, the access rw or ro, the use that others make of it free, kept or written; an
+ * identity is "file DEVICE INODE" or "block DEVICE 0", and a semicolon follows each link SPEED
+ * WIDTH                           or, when the device does not answer, "lost" end all was told, but
+ * for: file INDEX FOUND IDENTITIES                for each file and file-qcow2, counted from 0,
+ * that could be looked at in time; found is 1, 0 or a negative errno user UID NAME what the
+ * holders' users are called. A directory server may have to be asked, which may be dead: so this
+ * comes last, and may as well not come */
 #include "reading.h"
 #include "survey-files.h"
 #include "survey-holders.h"
@@ -115,17 +111,18 @@ static char *identities_words(const GArray *identities) {
         return g_string_free(g_steal_pointer(&words), FALSE);
 }
 
-static void image_print(const ImageRules *rules, const char *path, bool qcow2) {
+static void image_print(const ImageRules *rules, const char *path, ImageUse use) {
         static const char *const words[] = {
                 [IMAGE_OK] = "ok",
                 [IMAGE_NOT_FOUND] = "missing",
                 [IMAGE_NOT_ALLOWED] = "refused",
         };
-        ImageAnswer *answer = image_survey(rules, path, qcow2);
+        ImageAnswer *answer = image_survey(rules, path, use);
         g_autofree char *identities = identities_words(answer->identities);
 
-        printf("image\t%s\t%s", answer->block ? "block" : words[answer->verdict],
-               answer->read_only ? "ro" : "rw");
+        printf("image\t%s\t%s\t%s", answer->block ? "block" : words[answer->verdict],
+               answer->read_only ? "ro" : "rw",
+               answer->written ? "written" : (answer->kept ? "kept" : "free"));
         word_print(answer->name);
         word_print(answer->resolved);
         word_print(answer->why);
@@ -166,6 +163,7 @@ static bool file_take(Question *question, const char *word, const char *path) {
 /* Takes in what is needed before anything can be answered. False for what is not understood. */
 static bool pair_take(Question *question, char *word, char *value) {
         PciAddress function;
+        ImageUse use;
 
         if (strcmp(word, "directory") == 0)
                 g_ptr_array_add(question->directories, value);
@@ -180,8 +178,7 @@ static bool pair_take(Question *question, char *word, char *value) {
         else if (strcmp(word, "qemu") == 0)
                 return number_take(value, &question->qemu_uid);
         else
-                return file_take(question, word, value) || strcmp(word, "image") == 0 ||
-                       strcmp(word, "qcow2") == 0;
+                return file_take(question, word, value) || image_use_from_string(word, &use);
         return true;
 }
 
@@ -204,9 +201,12 @@ static void images_print(const Question *question, int count, char *words[]) {
                 .apparmor = question->apparmor,
         };
 
-        for (int i = 0; i + 1 < count; i += 2)
-                if (strcmp(words[i], "image") == 0 || strcmp(words[i], "qcow2") == 0)
-                        image_print(&rules, words[i + 1], words[i][0] == 'q');
+        for (int i = 0; i + 1 < count; i += 2) {
+                ImageUse use;
+
+                if (image_use_from_string(words[i], &use))
+                        image_print(&rules, words[i + 1], use);
+        }
 }
 
 static int ask(int count, char *words[]) {

@@ -22,7 +22,7 @@
 typedef struct Search {
         const ImageRules *rules;
         const char *path; /* as asked */
-        bool qcow2;
+        ImageUse use;
         char *name; /* absolute, as a definition is to have it */
         char *base; /* the image directory that it is in by its name, without links; NULL = a
                      * device */
@@ -172,7 +172,7 @@ static ImageAnswer *found_answer(const Search *search, const Walk *walk) {
 
                 image_answer_refuse(answer, why, NULL);
         } else
-                reach_survey(walk, search->rules->apparmor, search->qcow2, answer);
+                reach_survey(walk, search->rules->apparmor, search->use, answer);
         if (answer->verdict == IMAGE_OK) {
                 answer->name = g_strdup(search->name);
                 answer->resolved = g_strdup(walk->at->str);
@@ -348,8 +348,8 @@ static ImageAnswer *absolute_survey(Search *search) {
         return answer_refuse(search->path, "lies outside the image directories");
 }
 
-ImageAnswer *image_survey(const ImageRules *rules, const char *path, bool qcow2) {
-        g_auto(Search) search = { .rules = rules, .path = path, .qcow2 = qcow2 };
+ImageAnswer *image_survey(const ImageRules *rules, const char *path, ImageUse use) {
+        g_auto(Search) search = { .rules = rules, .path = path, .use = use };
 
         if (!*path || strcmp(path, ".") == 0)
                 return answer_refuse(path, "has no name");

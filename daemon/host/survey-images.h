@@ -11,6 +11,5 @@ typedef struct ImageRules {
         bool apparmor;
 } ImageRules;
 
-/* What becomes of @path; a new answer (image_answer_free()). @qcow2: it is to be opened as qcow2.
- */
-ImageAnswer *image_survey(const ImageRules *rules, const char *path, bool qcow2);
+/* What becomes of @path; a new answer (image_answer_free()). */
+ImageAnswer *image_survey(const ImageRules *rules, const char *path, ImageUse use);

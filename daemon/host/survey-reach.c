@@ -6,6 +6,8 @@
 #include "autoptr.h"
 #include "core/refusal.h"
 #include "reading.h"
+#include "survey-bootable.h"
+#include "survey-locks.h"
 #include "survey-qcow2.h"
 
 #include <errno.h>
@@ -108,7 +110,7 @@ static void unread_survey(int error, ImageAnswer *answer) {
         image_answer_refuse(answer, why, "See whether its file system or disk is in order.");
 }
 
-static void content_survey(const Walk *walk, ImageAnswer *answer) {
+static void content_survey(const Walk *walk, ImageUse use, ImageAnswer *answer) {
         g_autofd int fd = walk_reopen(walk->fd);
         const char *why, *remedy;
 
@@ -116,9 +118,18 @@ static void content_survey(const Walk *walk, ImageAnswer *answer) {
                 unread_survey(errno, answer);
                 return;
         }
-        why = qcow2_survey(fd, &remedy);
+        why = use == IMAGE_AS_KERNEL ? bootable_survey(fd, &remedy) : qcow2_survey(fd, &remedy);
         if (why)
                 image_answer_refuse(answer, why, remedy);
+}
+
+/* QEMU locks no device, and on a server a lock is one more question that may never be answered. */
+static void use_survey(const Walk *walk, ImageAnswer *answer) {
+        g_autofd int fd =
+                answer->block || !walk_modes_decide(walk->fd) ? -1 : walk_reopen(walk->fd);
+
+        if (fd >= 0)
+                locks_survey(fd, answer);
 }
 
 /* As reading_text() does. */
@@ -160,7 +171,7 @@ static bool file_is_read_only(int fd) {
                 (file.stx_attributes & STATX_ATTR_IMMUTABLE));
 }
 
-void reach_survey(const Walk *walk, bool apparmor, bool qcow2, ImageAnswer *answer) {
+void reach_survey(const Walk *walk, bool apparmor, ImageUse use, ImageAnswer *answer) {
         int error = answer->block ? 0 : file_read_error(walk);
 
         answer->read_only = answer->block ? device_is_read_only(walk) : file_is_read_only(walk->fd);
@@ -173,9 +184,11 @@ void reach_survey(const Walk *walk, bool apparmor, bool qcow2, ImageAnswer *answ
         if (answer->verdict != IMAGE_OK)
                 return;
         if (error == EACCES || error == EPERM)
-                squashed_survey(walk, qcow2, error, answer);
+                squashed_survey(walk, use == IMAGE_AS_QCOW2, error, answer);
         else if (error != 0)
                 unread_survey(error, answer);
-        else if (qcow2)
-                content_survey(walk, answer);
+        else if (use != IMAGE_AS_FILE)
+                content_survey(walk, use, answer);
+        if (answer->verdict == IMAGE_OK && use != IMAGE_AS_KERNEL)
+                use_survey(walk, answer);
 }

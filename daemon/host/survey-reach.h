@@ -6,9 +6,9 @@
 #include "survey-walk.h"
 
 /* Adds to @answer what is foreseen to keep QEMU from the file or device that @walk has come to: a
- * reason, what would help, and that its verdict is IMAGE_NOT_ALLOWED. @qcow2: it is to be opened as
- * qcow2. @apparmor: see SurveyQuestion. */
-void reach_survey(const Walk *walk, bool apparmor, bool qcow2, ImageAnswer *answer);
+ * reason, what would help, and that its verdict is IMAGE_NOT_ALLOWED; and who uses it already.
+ * @apparmor: see SurveyQuestion. */
+void reach_survey(const Walk *walk, bool apparmor, ImageUse use, ImageAnswer *answer);
 
 /* Makes @answer a refusal. Copies @why, a clause that continues "The image … ", and @remedy, NULL =
  * nothing in particular. */

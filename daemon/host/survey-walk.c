@@ -120,9 +120,7 @@ static int entry_open(const Walk *walk, const char *name) {
         return entry;
 }
 
-/* File systems whose modes say by themselves who may pass; elsewhere a server decides, or has more
- * to say. */
-static bool modes_decide(int fd) {
+bool walk_modes_decide(int fd) {
         static const unsigned long types[] = {
                 BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, F2FS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC,
                 RAMFS_MAGIC,       TMPFS_MAGIC,      XFS_SUPER_MAGIC,  ZFS_SUPER_MAGIC,
@@ -143,7 +141,7 @@ static void folder_look_shut(Walk *walk) {
         mode_t needed = walk->status.st_uid == walk->qemu_uid ? S_IXUSR : S_IXGRP | S_IXOTH;
 
         if (walk->qemu_uid != 0 && !walk->shut && (walk->status.st_mode & needed) == 0 &&
-            modes_decide(walk->fd))
+            walk_modes_decide(walk->fd))
                 walk->shut = g_strdup(walk->at->str);
 }
 

@@ -31,6 +31,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Walk, walk_free)
  * failed or ended, and goes no farther; @at says where. */
 bool walk_along(Walk *walk, const char *path);
 
+/* Whether @fd is on a file system whose modes say by themselves who may pass, as those of this
+ * host's own disks do; elsewhere a server decides, or has more to say. */
+bool walk_modes_decide(int fd);
+
 /* Opens for reading what a descriptor with O_PATH stands for, which is known to be a regular file
  * or a block device that may be read: whatever has its name by now. A descriptor, or -1 and errno.
  */

@@ -177,8 +177,8 @@ static GArray *identities_parse(const char *words) {
 }
 
 static bool image_take(Survey *survey, char **words) {
-        bool whole = g_strv_length(words) == 8 && survey->answer;
-        g_autoptr(GArray) identities = whole ? identities_parse(words[7]) : NULL;
+        bool whole = g_strv_length(words) == 9 && survey->answer;
+        g_autoptr(GArray) identities = whole ? identities_parse(words[8]) : NULL;
         ImageVerdict verdict;
         ImageAnswer *answer;
         guint index;
@@ -195,11 +195,13 @@ static bool image_take(Survey *survey, char **words) {
         answer->verdict = verdict;
         answer->block = block;
         answer->read_only = strcmp(words[2], "ro") == 0;
+        answer->written = strcmp(words[3], "written") == 0;
+        answer->kept = answer->written || strcmp(words[3], "kept") == 0;
         answer->path = g_strdup(survey->paths[index]);
-        answer->name = verdict == IMAGE_OK ? g_strcompress(words[3]) : NULL;
-        answer->resolved = verdict == IMAGE_OK ? g_strcompress(words[4]) : NULL;
-        answer->why = verdict == IMAGE_OK ? NULL : word_take(words[5]);
-        answer->remedy = *words[6] ? word_take(words[6]) : NULL;
+        answer->name = verdict == IMAGE_OK ? g_strcompress(words[4]) : NULL;
+        answer->resolved = verdict == IMAGE_OK ? g_strcompress(words[5]) : NULL;
+        answer->why = verdict == IMAGE_OK ? NULL : word_take(words[6]);
+        answer->remedy = *words[7] ? word_take(words[7]) : NULL;
         answer->identities = g_steal_pointer(&identities);
         g_ptr_array_add(survey->answer->images, answer);
         return true;
@@ -361,11 +363,12 @@ static char **images_add(GStrvBuilder *builder, const SurveyQuestion *question) 
 
         for (guint i = 0; question->images && i < question->images->len; i++) {
                 const char *path = g_ptr_array_index(question->images, i);
-                bool qcow2 = question->qcow2 && i < question->qcow2->len &&
-                             g_array_index(question->qcow2, bool, i);
+                ImageUse use = question->uses && i < question->uses->len
+                                       ? g_array_index(question->uses, ImageUse, i)
+                                       : IMAGE_AS_FILE;
 
                 g_strv_builder_add(paths, path);
-                g_strv_builder_add_many(builder, qcow2 ? "qcow2" : "image", path, NULL);
+                g_strv_builder_add_many(builder, image_use_to_string(use), path, NULL);
         }
         return g_strv_builder_end(paths);
 }

@@ -118,10 +118,10 @@ int image_scene_teardown(void **state) {
         return 0;
 }
 
-ImageAnswer *image_scene_ask(const ImageScene *scene, const char *path, bool qcow2) {
+ImageAnswer *image_scene_ask(const ImageScene *scene, const char *path, ImageUse use) {
         g_autofree char *asked =
                 g_str_has_prefix(path, "R/") ? image_scene_path(scene, path + 2) : g_strdup(path);
-        ImageAnswer *answer = image_survey(&scene->rules, asked, qcow2);
+        ImageAnswer *answer = image_survey(&scene->rules, asked, use);
 
         assert_string_equal(answer->path, asked);
         assert_int_equal(answer->name != NULL, answer->verdict == IMAGE_OK);
@@ -131,9 +131,9 @@ ImageAnswer *image_scene_ask(const ImageScene *scene, const char *path, bool qco
         return answer;
 }
 
-static void expect(const ImageScene *scene, const char *path, bool qcow2, ImageVerdict verdict,
+static void expect(const ImageScene *scene, const char *path, ImageUse use, ImageVerdict verdict,
                    const char *words) {
-        ImageAnswer *answer = image_scene_ask(scene, path, qcow2);
+        ImageAnswer *answer = image_scene_ask(scene, path, use);
 
         if (answer->verdict != verdict || (words && (!answer->why || !strstr(answer->why, words)) &&
                                            (!answer->remedy || !strstr(answer->remedy, words))))
@@ -144,10 +144,10 @@ static void expect(const ImageScene *scene, const char *path, bool qcow2, ImageV
 
 void image_scene_expect(const ImageScene *scene, const char *path, ImageVerdict verdict,
                         const char *words) {
-        expect(scene, path, false, verdict, words);
+        expect(scene, path, IMAGE_AS_FILE, verdict, words);
 }
 
 void image_scene_expect_qcow2(const ImageScene *scene, const char *path, ImageVerdict verdict,
                               const char *words) {
-        expect(scene, path, true, verdict, words);
+        expect(scene, path, IMAGE_AS_QCOW2, verdict, words);
 }

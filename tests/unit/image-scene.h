@@ -36,7 +36,7 @@ void image_scene_mode(const ImageScene *scene, const char *name, mode_t mode);
 char *image_scene_loop(ImageScene *scene);
 
 /* What becomes of @path; "R/" at its beginning stands for the tree. */
-ImageAnswer *image_scene_ask(const ImageScene *scene, const char *path, bool qcow2);
+ImageAnswer *image_scene_ask(const ImageScene *scene, const char *path, ImageUse use);
 
 /* Fails unless the answer is that. @words: a part of its reason, or of its remedy; NULL = any. */
 void image_scene_expect(const ImageScene *scene, const char *path, ImageVerdict verdict,

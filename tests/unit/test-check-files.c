@@ -212,6 +212,35 @@ static void a_volume_that_libvirt_does_not_tell_of(void **state) {
                       "virsh pool-start");
 }
 
+static void a_file_that_a_stranger_has_open(void **state) {
+        Scene *scene = scene_with_image(7);
+
+        answer_of(scene)->kept = answer_of(scene)->written = true;
+        expect_remedy(scene, REFUSAL_INVALID_OPTION, "disk.img", "libvirt does not know", "fuser");
+        scene = scene_with_image(7);
+        answer_of(scene)->kept = true; /* it reads, and this machine writes */
+        expect(scene, REFUSAL_INVALID_OPTION, "disk.img", "libvirt does not know");
+        scene = scene_new();
+        add_disk(scene, "cd.iso", 1, true)->kept = true; /* both read */
+        expect_nothing(scene);
+        scene = scene_with_image(7);
+        answer_of(scene)->written = true;
+        scene->request->start = false;
+        expect_warning(scene, REFUSAL_INVALID_OPTION, "disk.img", "libvirt does not know");
+}
+
+static void a_file_that_a_known_machine_has_open_is_told_once(void **state) {
+        Scene *scene = scene_with_use((FileUse){ .path = "/images/disk.img",
+                                                 .machine = "other",
+                                                 .writes = true,
+                                                 .now = true,
+                                                 .found = 1 },
+                                      7);
+
+        answer_of(scene)->kept = answer_of(scene)->written = true;
+        expect(scene, REFUSAL_INVALID_OPTION, "disk.img", "in use by machine other");
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(images_that_are_missing_or_elsewhere),
@@ -219,6 +248,8 @@ int main(void) {
                 cmocka_unit_test(a_definition_that_has_a_device_as_a_file),
                 cmocka_unit_test(one_thing_as_two_disks),
                 cmocka_unit_test(a_disk_and_what_it_is_made_of),
+                cmocka_unit_test(a_file_that_a_stranger_has_open),
+                cmocka_unit_test(a_file_that_a_known_machine_has_open_is_told_once),
                 cmocka_unit_test(a_disk_of_another_machine),
                 cmocka_unit_test(a_disk_that_both_only_read),
                 cmocka_unit_test(what_nobody_can_look_at_is_compared_by_name_or_told),

@@ -197,8 +197,8 @@ static void as_nobody(ImageScene *scene, void (*ask)(const ImageScene *scene)) {
         assert_int_equal(status, 0);
 }
 
-static bool answered(const ImageScene *scene, const char *path, bool qcow2, const char *words) {
-        ImageAnswer *answer = image_scene_ask(scene, path, qcow2);
+static bool answered(const ImageScene *scene, const char *path, ImageUse use, const char *words) {
+        ImageAnswer *answer = image_scene_ask(scene, path, use);
         bool right =
                 words ? answer->verdict == REFUSED && strstr(answer->why, words) && answer->remedy
                       : answer->verdict == OK;
@@ -210,10 +210,11 @@ static bool answered(const ImageScene *scene, const char *path, bool qcow2, cons
 }
 
 static void ask_squashed(const ImageScene *scene) {
-        if (!answered(scene, "disk.img", true, "could not be read by root: Permission denied") ||
-            !answered(scene, "disk.img", false, "nor by QEMU's user") ||
-            !answered(scene, "R/linked/deep/below.img", false, NULL) ||
-            !answered(scene, "only.img", false, NULL))
+        if (!answered(scene, "disk.img", IMAGE_AS_QCOW2,
+                      "could not be read by root: Permission denied") ||
+            !answered(scene, "disk.img", IMAGE_AS_FILE, "nor by QEMU's user") ||
+            !answered(scene, "R/linked/deep/below.img", IMAGE_AS_FILE, NULL) ||
+            !answered(scene, "only.img", IMAGE_AS_FILE, NULL))
                 _exit(2);
 }
 
@@ -231,9 +232,9 @@ static void test_squashed_root(void **state) {
 }
 
 static void ask_shut(const ImageScene *scene) {
-        if (!answered(scene, "disk.img", false, "Permission denied") ||
-            !answered(scene, "only.img", false, "Permission denied") ||
-            !answered(scene, "R/second/disk.img", false, NULL))
+        if (!answered(scene, "disk.img", IMAGE_AS_FILE, "Permission denied") ||
+            !answered(scene, "only.img", IMAGE_AS_FILE, "Permission denied") ||
+            !answered(scene, "R/second/disk.img", IMAGE_AS_FILE, NULL))
                 _exit(2);
 }
 
@@ -250,7 +251,7 @@ static void test_immutable_file(void **state) {
         ImageScene *scene = *state;
         g_autofree char *path = image_scene_path(scene, "images/disk.img");
         int fd = open(path, O_RDONLY | O_CLOEXEC), flags = FS_IMMUTABLE_FL;
-        ImageAnswer *answer = image_scene_ask(scene, "disk.img", false);
+        ImageAnswer *answer = image_scene_ask(scene, "disk.img", IMAGE_AS_FILE);
 
         assert_false(answer->read_only);
         image_answer_free(answer);
@@ -259,7 +260,7 @@ static void test_immutable_file(void **state) {
                 close(fd);
                 skip();
         }
-        answer = image_scene_ask(scene, "disk.img", false);
+        answer = image_scene_ask(scene, "disk.img", IMAGE_AS_FILE);
         flags = 0;
         assert_return_code(ioctl(fd, FS_IOC_SETFLAGS, &flags), errno);
         close(fd);

@@ -20,7 +20,7 @@
 /* @resolved: where it leads, beneath the tree's root. */
 static void assert_verdict(const ImageScene *scene, const char *path, ImageVerdict verdict,
                            const char *resolved) {
-        ImageAnswer *answer = image_scene_ask(scene, path, false);
+        ImageAnswer *answer = image_scene_ask(scene, path, IMAGE_AS_FILE);
 
         if (answer->verdict != verdict)
                 fail_msg("%s: verdict %d, not %d (%s)", path, answer->verdict, verdict,
@@ -170,7 +170,7 @@ static void test_name_is_kept(void **state) {
         for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
                 g_autofree char *name = image_scene_path(*state, cases[i].name);
                 g_autofree char *resolved = image_scene_path(*state, cases[i].resolved);
-                ImageAnswer *answer = image_scene_ask(*state, cases[i].path, false);
+                ImageAnswer *answer = image_scene_ask(*state, cases[i].path, IMAGE_AS_FILE);
 
                 assert_int_equal(answer->verdict, IMAGE_OK);
                 assert_string_equal(answer->name, name);
@@ -242,10 +242,10 @@ static void test_names_of_devices(void **state) {
         if (!kernel || stat(kernel, &status) < 0 || symlink(target, link) < 0)
                 skip();
         scene->rules.block_devices = by_link;
-        by_link_answer = image_scene_ask(scene, link, false);
+        by_link_answer = image_scene_ask(scene, link, IMAGE_AS_FILE);
         image_scene_link(scene, "images/to-device", link);
         image_scene_expect(scene, "to-device", IMAGE_NOT_ALLOWED, "leads out");
-        by_kernel_answer = image_scene_ask(scene, kernel, false);
+        by_kernel_answer = image_scene_ask(scene, kernel, IMAGE_AS_FILE);
         assert_return_code(unlink(link), errno);
 
         assert_int_equal(by_link_answer->verdict, IMAGE_OK);
@@ -264,7 +264,7 @@ static void test_names_of_devices(void **state) {
         image_scene_expect(scene, link, IMAGE_NOT_FOUND, NULL);
         assert_return_code(symlink(target, link), errno);
         scene->rules.block_devices = by_kernel;
-        by_link_answer = image_scene_ask(scene, link, false);
+        by_link_answer = image_scene_ask(scene, link, IMAGE_AS_FILE);
         assert_return_code(unlink(link), errno);
         assert_int_equal(by_link_answer->verdict, IMAGE_OK);
         assert_string_equal(by_link_answer->name, link);

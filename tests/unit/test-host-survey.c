@@ -93,14 +93,14 @@ static void ask_question(Fixture *fixture, const SurveyQuestion *question) {
 /* For @images (NULL-terminated). */
 static void ask(Fixture *fixture, const char *const *images) {
         g_autoptr(GPtrArray) paths = g_ptr_array_new_with_free_func(g_free);
-        g_autoptr(GArray) qcow2 = g_array_new(FALSE, TRUE, sizeof(bool));
-        SurveyQuestion question = { .images = paths, .qcow2 = qcow2 };
+        g_autoptr(GArray) uses = g_array_new(FALSE, TRUE, sizeof(ImageUse));
+        SurveyQuestion question = { .images = paths, .uses = uses };
 
         for (; images && *images; images++) {
-                bool as_qcow2 = g_str_has_suffix(*images, ".qcow2");
+                ImageUse use = g_str_has_suffix(*images, ".qcow2") ? IMAGE_AS_QCOW2 : IMAGE_AS_FILE;
 
                 g_ptr_array_add(paths, g_strdup(*images));
-                g_array_append_val(qcow2, as_qcow2);
+                g_array_append_val(uses, use);
         }
         ask_question(fixture, &question);
 }
@@ -235,9 +235,10 @@ static void test_block(void **state) {
         static const char *const images[] = { "x", "y", NULL };
         const ImageAnswer *answer;
 
-        use_script(fixture, "printf 'image\\tblock\\tro\\t/dev/n\\t/dev/x\\t\\t\\tblock 2049 "
-                            "0;block 2048 0;\\n'\n"
-                            "printf 'image\\tok\\trw\\t/l\\t/y\\t\\t\\tfile 7 9;\\n'; echo end\n");
+        use_script(fixture,
+                   "printf 'image\\tblock\\tro\\tfree\\t/dev/n\\t/dev/x\\t\\t\\tblock 2049 "
+                   "0;block 2048 0;\\n'\n"
+                   "printf 'image\\tok\\trw\\twritten\\t/l\\t/y\\t\\t\\tfile 7 9;\\n'; echo end\n");
         ask(fixture, images);
         assert_int_equal(fixture->answer->error, 0);
         answer = g_ptr_array_index(fixture->answer->images, 0);
@@ -246,12 +247,15 @@ static void test_block(void **state) {
         assert_string_equal(answer->resolved, "/dev/x");
         assert_true(answer->block);
         assert_true(answer->read_only);
+        assert_false(answer->kept);
         assert_int_equal(answer->identities->len, 2);
         assert_true(g_array_index(answer->identities, FileIdentity, 0).block);
         assert_int_equal(g_array_index(answer->identities, FileIdentity, 0).device, 2049);
         answer = g_ptr_array_index(fixture->answer->images, 1);
         assert_false(answer->block);
         assert_false(answer->read_only);
+        assert_true(answer->written);
+        assert_true(answer->kept);
         assert_int_equal(g_array_index(answer->identities, FileIdentity, 0).inode, 9);
 }
 
@@ -260,12 +264,13 @@ static void test_broken_answers(void **state) {
         static const char *const scripts[] = {
                 "exit 0\n",
                 "echo end; exit 1\n",
-                "printf 'image\\tok\\trw\\t/x\\t/x\\t\\t\\tfile 1 2;\\n'\n",
-                "printf 'image\\tok\\trw\\t/x\\t/x\\t\\t\\tfile 1 "
-                "2;\\nimage\\tok\\trw\\t/x\\t/x\\t\\t\\tfile 1 2;\\n'\n",
-                "printf 'image\\tperhaps\\trw\\t/x\\t/x\\t\\t\\tfile 1 2;\\n'; echo end\n",
-                "printf 'image\\tok\\trw\\t/x\\t/x\\t\\t\\t\\n'; echo end\n", /* it is nothing */
-                "printf 'image\\tok\\trw\\t/x\\t/x\\t\\t\\tfile x;\\n'; echo end\n",
+                "printf 'image\\tok\\trw\\tfree\\t/x\\t/x\\t\\t\\tfile 1 2;\\n'\n",
+                "printf 'image\\tok\\trw\\tfree\\t/x\\t/x\\t\\t\\tfile 1 "
+                "2;\\nimage\\tok\\trw\\tfree\\t/x\\t/x\\t\\t\\tfile 1 2;\\n'\n",
+                "printf 'image\\tperhaps\\trw\\tfree\\t/x\\t/x\\t\\t\\tfile 1 2;\\n'; echo end\n",
+                "printf 'image\\tok\\trw\\tfree\\t/x\\t/x\\t\\t\\t\\n'; echo end\n", /* it is
+                                                                                        nothing */
+                "printf 'image\\tok\\trw\\tfree\\t/x\\t/x\\t\\t\\tfile x;\\n'; echo end\n",
                 "printf 'image\\tok\\n'; echo end\n",
                 "echo; echo nonsense; echo end\n",
                 "printf end\n",
@@ -307,7 +312,7 @@ static void test_overdue(void **state) {
         use_script(fixture,
                    "case \"$*\" in *named*)\n"
                    "printf 'holder\\tprocess\\t7\\t1000\\tX\\t\\t/dev/dri/card0\\t\\n'\n"
-                   "printf 'image\\tok\\trw\\t/named\\t/named\\t\\t\\tfile 1 2;\\nend\\n'\n"
+                   "printf 'image\\tok\\trw\\tfree\\t/named\\t/named\\t\\t\\tfile 1 2;\\nend\\n'\n"
                    "printf 'file\\t1\\t1\\tfile 1 2;\\n';; esac\n"
                    "read x < ${0%/*}/fifo\n");
         g_ptr_array_add(paths, (char *)"named");

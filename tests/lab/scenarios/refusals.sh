@@ -87,9 +87,13 @@ umount /usr/bin/qemu-system-x86_64
 check "the cards are home when the error comes" cards_are_home
 check "no machine is left" domain_is_gone box
 
-# QEMU has the cards already when it finds that this is no kernel.
-refused HypervisorFailed "QEMU refuses to start it" vm1 Create 'sasa{sv}' box 2 \
+refused ImageNotAllowed "what is no kernel" vm1 Create 'sasa{sv}' box 2 \
     "$GPU_AUDIO" "$GPU_VIRTIO" 4 firmware s bios memory-mib t 512 kernel s disk.img initrd s guest.img
+check "the cards are home when the error comes" cards_are_home
+# QEMU has the cards already when it finds that this does not fit into the guest's memory.
+truncate -s 600M $IMAGES/large.img
+refused HypervisorFailed "QEMU refuses to start it" vm1 Create 'sasa{sv}' box 2 \
+    "$GPU_AUDIO" "$GPU_VIRTIO" 4 firmware s bios memory-mib t 512 kernel s vmlinuz initrd s large.img
 check "the cards are home again when the error comes" cards_are_home
 check "no override is left" overrides_are_clean
 check "no machine is left of it" domain_is_gone box
