@@ -89,9 +89,9 @@ static void check_function(const CheckDefinition *definition, const CheckCard *c
                 return;
         findings_error(findings, REFUSAL_INVALID_STATE, pci_address_print(card->address, gpu),
                        AGREE,
-                       "GPU %s is one of machine %s, and the definition does not have PCI device "
-                       "%s of it.",
-                       gpu, request->name, pci_address_print(function, shown));
+                       "Machine %s has GPU %s, and its definition does not have PCI device %s of "
+                       "that card.",
+                       request->name, gpu, pci_address_print(function, shown));
 }
 
 static void check_functions(const CheckDefinition *definition, const CheckCard *card,

@@ -16,8 +16,8 @@ static void a_function_of_the_card_that_the_definition_lacks(void **state) {
         scene_define(scene);
         g_array_remove_index(scene->definition.hostdevs, 1);
         expect_remedy(scene, REFUSAL_INVALID_STATE, "0000:01:00.0",
-                      "GPU 0000:01:00.0 is one of machine box, and the definition does not have "
-                      "PCI device 0000:01:00.1 of it.",
+                      "Machine box has GPU 0000:01:00.0, and its definition does not have PCI "
+                      "device 0000:01:00.1 of that card.",
                       "virsh edit");
 }
 

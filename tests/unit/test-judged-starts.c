@@ -317,8 +317,8 @@ static void a_host_device_that_was_taken_out_is_missed(void **state) {
         world_unlist(domain, AUDIO);
         look_again(world, "box");
         start_refused(world, "box", REFUSAL_INVALID_STATE,
-                      "GPU " AUDIO_CARD " is one of machine box, and the definition does not have "
-                      "PCI device " AUDIO);
+                      "Machine box has GPU " AUDIO_CARD
+                      ", and its definition does not have PCI device " AUDIO);
         world_free(world);
 }
 
