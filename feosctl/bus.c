@@ -9,6 +9,9 @@
 
 #define TRY_USEC (3 * G_USEC_PER_SEC)
 
+/* Longer than the service waits for libvirt, which is 30 s, and for its survey. */
+#define READ_USEC (60 * G_USEC_PER_SEC)
+
 /* Without a time limit: UINT64_MAX to sd-bus, whose 0 means its default. */
 #define NO_LIMIT UINT64_MAX
 
@@ -52,7 +55,7 @@ sd_bus_message *bus_read(Ctl *ctl, sd_bus_message *m) {
 
         if (!call)
                 return NULL;
-        r = sd_bus_call(ctl->bus, call, 0, &error, &reply);
+        r = sd_bus_call(ctl->bus, call, READ_USEC, &error, &reply);
         if (r < 0)
                 complain_of(ctl, &error, r);
         return reply;

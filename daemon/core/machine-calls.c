@@ -42,7 +42,9 @@ Machine *machine_to_ask(Manager *manager, const char *uuid, MachineEvent event, 
                         void *userdata) {
         Machine *machine = manager_find_machine(manager, uuid);
 
-        if (!machine || !machine->shown) {
+        /* One without a domain is about to go, but for one that is being made. */
+        if (!machine || !machine->shown ||
+            (!machine->launch && !manager_find_domain(manager, uuid))) {
                 call_refuse(done, userdata, no_such_machine(uuid));
                 return NULL;
         }
