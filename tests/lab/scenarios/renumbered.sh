@@ -192,10 +192,26 @@ refused_saying ImageNotAllowed "$by_id-[a-z]* leads to that device now" "Start w
 check "the card has not moved" card_rests
 equal "nothing was written to it meanwhile" "Written by the guest." "$(written red)"
 
+# --- What is not a machine's alone, or what QEMU would not get to ---
+
+dmsetup remove --retry lab-under
+mkswap /dev/loop5 > /dev/null 2>&1
+swapon /dev/loop5
+taken ImageNotAllowed "swaps to /dev/loop5" "a disk that the host swaps to" $by_id-grey
+swapoff /dev/loop5
+losetup /dev/loop6 "$IMAGES/file.img"
+taken ImageNotAllowed /dev/loop6 "a file that the host has behind a loop device" file.img
+losetup --detach /dev/loop6
+mkdir -m 0700 "$IMAGES/shut"
+truncate -s 64K "$IMAGES/shut/disk.img"
+taken ImageNotAllowed "QEMU's user libvirt-qemu" "a folder that QEMU may not enter" "$IMAGES/shut/disk.img"
+chmod 0777 "$IMAGES/shut"
+taken ImageNotAllowed "everybody may write" "a folder that everybody may change" "$IMAGES/shut/disk.img"
+rm -r "$IMAGES/shut"
+
 # --- The end ---
 
 check "Delete" machine kept Delete
-dmsetup remove --retry lab-under
 unplug_all
 rm /etc/feos/vmd.conf /etc/udev/rules.d/65-lab-disks.rules $by_id-*
 udevadm control --reload
