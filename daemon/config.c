@@ -187,9 +187,18 @@ static void on_assigned(void *userdata, unsigned line, const char *section, cons
                 on_wrong(reading, line, why);
 }
 
+/* Whether it lies in what the administrator has written, and trying again cures nothing. */
+static bool error_is_mistake(const GError *error) {
+        return g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NOENT) ||
+               g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NOTDIR) ||
+               g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_ISDIR) ||
+               g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_LOOP) ||
+               g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NAMETOOLONG);
+}
+
 /* A file that is not there is no mistake, unless it is @listed in its folder. */
 static void config_read_file(Config *config, const char *path, bool listed, GStrvBuilder *files,
-                             GString *why) {
+                             GString *why, bool *ret_unread) {
         static const KeyFileEvents events = { .assigned = on_assigned, .wrong = on_wrong };
         Reading reading = { .config = config, .path = path, .why = why };
         g_autoptr(GError) error = NULL;
@@ -199,8 +208,20 @@ static void config_read_file(Config *config, const char *path, bool listed, GStr
         if (g_file_get_contents(path, &text, &size, &error)) {
                 g_strv_builder_add(files, path);
                 key_file_read(text, size, &events, &reading);
-        } else if (listed || !g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NOENT))
+        } else if (listed || !g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NOENT)) {
                 g_string_append_printf(why, "%s\n", error->message);
+                *ret_unread |= !error_is_mistake(error);
+        }
+}
+
+/* The next name in the folder; NULL at its end, or with an errno when that was not reached. */
+static const char *folder_next(GDir *dir, int *ret_error) {
+        const char *name;
+
+        errno = 0;
+        name = g_dir_read_name(dir);
+        *ret_error = name ? 0 : errno;
+        return name;
 }
 
 static int name_order(const void *a, const void *b) {
@@ -211,7 +232,7 @@ static int name_order(const void *a, const void *b) {
 }
 
 /* The drop-ins' paths in their order, a new array. */
-static GPtrArray *drop_ins_find(const char *const *folders, GString *why) {
+static GPtrArray *drop_ins_find(const char *const *folders, GString *why, bool *ret_unread) {
         g_autoptr(GHashTable) names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         GPtrArray *paths = g_ptr_array_new_with_free_func(g_free);
 
@@ -219,13 +240,19 @@ static GPtrArray *drop_ins_find(const char *const *folders, GString *why) {
                 g_autoptr(GError) error = NULL;
                 g_autoptr(GDir) dir = g_dir_open(*folders, 0, &error);
                 const char *name;
+                int failed = 0;
 
-                if (error && !g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NOENT))
-                        g_string_append_printf(why, "%s\n", error->message);
-                while (dir && (name = g_dir_read_name(dir)))
+                while (dir && (name = folder_next(dir, &failed)))
                         if (g_str_has_suffix(name, ".conf") &&
                             g_hash_table_add(names, g_strdup(name)))
                                 g_ptr_array_add(paths, g_build_filename(*folders, name, NULL));
+                if (failed != 0)
+                        error = g_error_new(G_FILE_ERROR, g_file_error_from_errno(failed), "%s: %s",
+                                            *folders, g_strerror(failed));
+                if (!error || g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NOENT))
+                        continue;
+                g_string_append_printf(why, "%s\n", error->message);
+                *ret_unread |= !error_is_mistake(error);
         }
         g_ptr_array_sort(paths, name_order);
         return paths;
@@ -234,7 +261,8 @@ static GPtrArray *drop_ins_find(const char *const *folders, GString *why) {
 int config_read(const char *path, const char *const *folders, Config **ret, char **ret_why) {
         g_autoptr(Config) config = g_new0(Config, 1);
         g_autoptr(GString) why = g_string_new(NULL);
-        g_autoptr(GPtrArray) more = drop_ins_find(folders, why);
+        bool unread = false;
+        g_autoptr(GPtrArray) more = drop_ins_find(folders, why, &unread);
         g_autoptr(GStrvBuilder) files = g_strv_builder_new();
 
         config->hypervisor_uri = g_strdup("qemu:///system");
@@ -242,9 +270,9 @@ int config_read(const char *path, const char *const *folders, Config **ret, char
         config->kept_gpus = g_array_new(FALSE, FALSE, sizeof(PciAddress));
         config->pending_per_user = 16;
 
-        config_read_file(config, path, false, files, why);
+        config_read_file(config, path, false, files, why, &unread);
         for (guint i = 0; i < more->len; i++)
-                config_read_file(config, g_ptr_array_index(more, i), true, files, why);
+                config_read_file(config, g_ptr_array_index(more, i), true, files, why, &unread);
 
         if (!config->image_directories)
                 config->image_directories =
@@ -255,7 +283,7 @@ int config_read(const char *path, const char *const *folders, Config **ret, char
         if (why->len > 0) {
                 g_string_truncate(why, why->len - 1);
                 *ret_why = g_strdup(why->str);
-                return -EINVAL;
+                return unread ? -EIO : -EINVAL;
         }
         *ret = g_steal_pointer(&config);
         return 0;

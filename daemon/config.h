@@ -16,8 +16,9 @@ typedef struct Config {
 /* Reads @path and then the drop-ins, files NAME.conf of @folders, in the order of their names, each
  * overriding or adding to what came before. Of two with one name the one in the earlier folder
  * counts. @folders ends with NULL; none of all these need exist. Returns 0 and a new config
- * (config_free()), or a negative errno: -EINVAL when something is wrong, with *@ret_why (g_free())
- * naming file, line and key of everything that is and what would be right, a line for each. */
+ * (config_free()), or a negative errno: -EINVAL when something is wrong, -EIO when something could
+ * not be read and may be right, with *@ret_why (g_free()) naming file, line and key of everything
+ * that is and what would be right, a line for each. */
 int config_read(const char *path, const char *const *folders, Config **ret, char **ret_why);
 
 /* All settings in use as such a file, with the files read in a comment. The caller's (g_free()). */

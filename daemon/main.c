@@ -84,7 +84,7 @@ static int config_load(Config **ret, char **ret_why) {
         static const char *const usual[] = { SYSCONFDIR "/feos/vmd.conf.d", "/run/feos/vmd.conf.d",
                                              VENDORCONFDIR "/feos/vmd.conf.d", NULL };
 
-        if (arg_config && !g_file_test(arg_config, G_FILE_TEST_EXISTS)) {
+        if (arg_config && access(arg_config, F_OK) < 0 && errno == ENOENT) {
                 *ret_why = g_strdup_printf("%s: there is no such file", arg_config);
                 return -ENOENT;
         }
@@ -286,11 +286,12 @@ int main(int argc, char *argv[]) {
                 printf("feos-vmd %s\n", VERSION);
                 return EXIT_SUCCESS;
         }
-        if (config_load(&config, &why) < 0) {
+        r = config_load(&config, &why);
+        if (r < 0) {
                 if (!arg_check_config)
                         log_lines(why);
                 fprintf(stderr, "%s\n", why);
-                return arg_check_config ? EXIT_FAILURE : EXIT_CONFIG;
+                return arg_check_config || r == -EIO ? EXIT_FAILURE : EXIT_CONFIG;
         }
         if (arg_check_config) {
                 g_autofree char *text = config_print(config);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <glib/gstdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 typedef struct Folder {
@@ -251,6 +252,25 @@ static void what_cannot_be_read_is_no_configuration(void **state) {
         assert_non_null(strstr(why, folder->path));
 }
 
+/* That is no mistake of the administrator's: who tries again may find that all is right. */
+static void what_cannot_be_read_now_is_not_wrong(void **state) {
+        const Folder *folder = *state;
+        g_autofree char *why = NULL;
+        Config *config = NULL;
+        struct rlimit limit, none;
+
+        put(folder, "vmd.conf", "[Hypervisor]\nURI=qemu:///session\n");
+        assert_return_code(getrlimit(RLIMIT_NOFILE, &limit), errno);
+        none = (struct rlimit){ 0, limit.rlim_max };
+        assert_return_code(setrlimit(RLIMIT_NOFILE, &none), errno);
+        assert_int_equal(
+                config_read(folder->conf, (const char *const *)folder->folders, &config, &why),
+                -EIO);
+        assert_return_code(setrlimit(RLIMIT_NOFILE, &limit), errno);
+        assert_non_null(strstr(why, folder->conf));
+        config_free(good(folder));
+}
+
 static void what_is_printed_reads_as_the_same(void **state) {
         const Folder *folder = *state;
         g_autofree char *first = NULL, *second = NULL;
@@ -285,6 +305,7 @@ int main(void) {
                 TEST(what_is_wrong_is_named_with_its_line),
                 TEST(everything_that_is_wrong_is_named_at_once),
                 TEST(what_cannot_be_read_is_no_configuration),
+                TEST(what_cannot_be_read_now_is_not_wrong),
                 TEST(what_is_printed_reads_as_the_same),
         };
 
