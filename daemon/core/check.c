@@ -18,6 +18,15 @@ bool device_facts_lead_card(const DeviceFacts *facts) {
         return true;
 }
 
+Refusal *host_unread_refusal(const char *subject) {
+        return refusal_new(REFUSAL_INVALID_STATE, subject,
+                           "Try again in a moment; df /run and ulimit -n of the service may say "
+                           "what it lacks.",
+                           "What the host has could not be read (%s), so nothing is known of it "
+                           "now.",
+                           subject);
+}
+
 Refusal *unread_refusal(PciAddress address) {
         char shown[PCI_ADDRESS_BUFFER];
 
@@ -275,6 +284,10 @@ static void check_tap(const DeviceRequest *nic, NetdevKind netdev, bool now, GPt
 
 static void check_nic(const CheckFacts *facts, const DeviceRequest *nic, NetdevKind netdev,
                       bool now, GPtrArray *findings) {
+        if (nic->type != NIC_NETWORK && netdev == NETDEV_UNKNOWN) {
+                g_ptr_array_add(findings, host_unread_refusal(nic->source));
+                return;
+        }
         switch (nic->type) {
         case NIC_NETWORK:
                 if (facts->hypervisor.connected && !facts->hypervisor.networks_unknown &&

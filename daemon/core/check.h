@@ -69,6 +69,10 @@ typedef struct CheckFacts {
         GArray *files;            /* FileUse; NULL = none */
 } CheckFacts;
 
+/* What is said of the host, @subject "host", or of a network interface that could not be looked at.
+ * The caller's (refusal_free()). */
+Refusal *host_unread_refusal(const char *subject);
+
 /* What is said of a device whose last look has failed. The caller's (refusal_free()). */
 Refusal *unread_refusal(PciAddress address);
 

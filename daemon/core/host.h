@@ -66,6 +66,7 @@ void device_facts_free(DeviceFacts *facts);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(DeviceFacts, device_facts_free)
 
 typedef struct HostFacts {
+        bool unread;            /* some of it could not be read, and is false or 0 */
         bool iommu;             /* the kernel has IOMMU groups */
         bool vfio;              /* the vfio-pci driver is there */
         bool unsafe_interrupts; /* the IOMMU is known not to remap interrupts, and VFIO to refuse
@@ -91,6 +92,7 @@ typedef enum NetdevKind {
         NETDEV_TAP_TAKEN,  /* a process has it */
         NETDEV_TAP_QUEUES, /* it has several queues, and libvirt opens it with one */
         NETDEV_OTHER,
+        NETDEV_UNKNOWN, /* it could not be looked at */
 } NetdevKind;
 
 #define FUNCTION_POWER_BYTES 16

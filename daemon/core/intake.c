@@ -312,6 +312,10 @@ static void intake_judge(Intake *intake) {
         };
 
         manager->host.ops->facts(manager->host.self, &facts.host);
+        if (facts.host.unread) {
+                g_ptr_array_add(intake->findings, host_unread_refusal("host"));
+                return;
+        }
         manager->hypervisor.ops->facts(manager->hypervisor.self, &facts.hypervisor);
         manager_count_launches(manager, &facts);
         intake_look_at_cards(intake, cards, keep);

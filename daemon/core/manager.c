@@ -15,6 +15,8 @@ unsigned manager_take_service(Manager *manager) {
                 changes |= SERVICE_CHANGED_VERSION;
         if (manager->told.connected != hypervisor.connected)
                 changes |= SERVICE_CHANGED_STATE;
+        if (host.unread)
+                host.iommu = manager->told.iommu;
         if (manager->told.iommu != host.iommu)
                 changes |= SERVICE_CHANGED_IOMMU;
         g_free(manager->told.version);

@@ -6,6 +6,7 @@
 #include "host/pci-facts.h"
 #include "host/reading.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
@@ -18,11 +19,19 @@
 
 #define HUGEPAGES "/sys/kernel/mm/hugepages/hugepages-"
 
-static uint64_t hugepages(const char *size, const char *what) {
+/* A file's text, NULL without one; what cannot be read is noted in @facts. */
+static void text_read(const char *path, HostFacts *facts, char **ret) {
+        int r = reading_text(AT_FDCWD, path, ret);
+
+        facts->unread |= r < 0;
+}
+
+static uint64_t hugepages(const char *size, const char *what, HostFacts *ret) {
         g_autofree char *path = g_strconcat(HUGEPAGES, size, "/", what, NULL);
         g_autofree char *text = NULL;
 
-        return reading_text(AT_FDCWD, path, &text) > 0 ? g_ascii_strtoull(text, NULL, 10) : 0;
+        text_read(path, ret, &text);
+        return text ? g_ascii_strtoull(text, NULL, 10) : 0;
 }
 
 /* The line @name of /proc/meminfo, in MiB. 0 where it is not told. */
@@ -33,52 +42,55 @@ static uint64_t meminfo_mib(const char *meminfo, const char *name) {
 }
 
 static void read_meminfo(HostFacts *ret) {
-        g_autofree char *text = NULL, *policy = NULL;
+        g_autofree char *text = NULL;
+        g_autofree char *policy = NULL;
         uint64_t limit, promised;
 
-        (void)reading_text(AT_FDCWD, "/proc/meminfo", &text);
+        text_read("/proc/meminfo", ret, &text);
+        text_read(OVERCOMMIT, ret, &policy);
         ret->memory_available_mib = meminfo_mib(text, "\nMemAvailable:");
         limit = meminfo_mib(text, "\nCommitLimit:");
         promised = meminfo_mib(text, "\nCommitted_AS:");
         ret->promises_left_mib = limit > promised ? limit - promised : 0;
-        ret->promises_bounded = limit > 0 && reading_text(AT_FDCWD, OVERCOMMIT, &policy) > 0 &&
-                                strcmp(policy, "2") == 0;
+        ret->promises_bounded = limit > 0 && g_strcmp0(policy, "2") == 0;
 }
 
 /* What systemd's slice for machines may have, all together; 0 for no limit, which is "max" or no
  * such slice yet (Linux, Documentation/admin-guide/cgroup-v2.rst). */
-static uint64_t machines_limit_mib(void) {
+static uint64_t machines_limit_mib(HostFacts *ret) {
         g_autofree char *text = NULL;
 
-        if (reading_text(AT_FDCWD, MACHINES_LIMIT, &text) <= 0)
-                return 0;
-        return g_ascii_strtoull(text, NULL, 10) >> 20;
+        text_read(MACHINES_LIMIT, ret, &text);
+        return text ? g_ascii_strtoull(text, NULL, 10) >> 20 : 0;
 }
 
 void host_facts_read(HostFacts *ret) {
         pci_facts_read_host(ret);
         read_meminfo(ret);
-        ret->machines_limit_mib = machines_limit_mib();
-        ret->hugepages_2m_free = hugepages("2048kB", "free_hugepages");
-        ret->hugepages_2m_total = hugepages("2048kB", "nr_hugepages");
-        ret->hugepages_1g_free = hugepages("1048576kB", "free_hugepages");
-        ret->hugepages_1g_total = hugepages("1048576kB", "nr_hugepages");
+        ret->machines_limit_mib = machines_limit_mib(ret);
+        ret->hugepages_2m_free = hugepages("2048kB", "free_hugepages", ret);
+        ret->hugepages_2m_total = hugepages("2048kB", "nr_hugepages", ret);
+        ret->hugepages_1g_free = hugepages("1048576kB", "free_hugepages", ret);
+        ret->hugepages_1g_total = hugepages("1048576kB", "nr_hugepages", ret);
 }
 
 /* A queue that a process has open makes the carrier of a tap (Linux, drivers/net/tun.c,
- * tun_attach() and __tun_detach()). One that is not up does not tell. */
+ * tun_attach() and __tun_detach()). One that is not up does not tell: EINVAL
+ * (net/core/net-sysfs.c, carrier_show()). */
 static NetdevKind tun_kind(const char *path, const char *flags) {
         guint64 value = g_ascii_strtoull(flags, NULL, 16);
         g_autofree char *carrier = g_build_filename(path, "carrier", NULL);
         g_autofree char *text = NULL;
+        int r;
 
         if (!(value & IFF_TAP))
                 return NETDEV_OTHER;
         if (value & IFF_MULTI_QUEUE)
                 return NETDEV_TAP_QUEUES;
-        return reading_text(AT_FDCWD, carrier, &text) > 0 && strcmp(text, "1") == 0
-                       ? NETDEV_TAP_TAKEN
-                       : NETDEV_TAP;
+        r = reading_text(AT_FDCWD, carrier, &text);
+        if (r < 0 && r != -EINVAL)
+                return NETDEV_UNKNOWN;
+        return r > 0 && strcmp(text, "1") == 0 ? NETDEV_TAP_TAKEN : NETDEV_TAP;
 }
 
 NetdevKind host_netdev(const char *folder, const char *name) {
@@ -86,13 +98,20 @@ NetdevKind host_netdev(const char *folder, const char *name) {
         g_autofree char *bridge = g_build_filename(path, "bridge", NULL);
         g_autofree char *tun = g_build_filename(path, "tun_flags", NULL);
         g_autofree char *flags = NULL;
+        int r;
 
-        if (!name[0] || strlen(name) >= IFNAMSIZ || strchr(name, '/') || name[0] == '.' ||
-            access(path, F_OK) < 0)
+        if (!name[0] || strlen(name) >= IFNAMSIZ || strchr(name, '/') || name[0] == '.')
                 return NETDEV_NONE;
-        if (access(bridge, F_OK) == 0)
-                return NETDEV_BRIDGE;
-        return reading_text(AT_FDCWD, tun, &flags) > 0 ? tun_kind(path, flags) : NETDEV_OTHER;
+        r = reading_exists(AT_FDCWD, path);
+        if (r <= 0)
+                return r < 0 ? NETDEV_UNKNOWN : NETDEV_NONE;
+        r = reading_exists(AT_FDCWD, bridge);
+        if (r != 0)
+                return r < 0 ? NETDEV_UNKNOWN : NETDEV_BRIDGE;
+        r = reading_text(AT_FDCWD, tun, &flags);
+        if (r < 0)
+                return NETDEV_UNKNOWN;
+        return r > 0 ? tun_kind(path, flags) : NETDEV_OTHER;
 }
 
 /* The kernel writes the size as "pagesize=2M" or "pagesize=1024M" (fs/hugetlbfs/inode.c). */

@@ -100,29 +100,44 @@ static int virtual_functions_count(PciAddress address, unsigned *ret) {
         return r;
 }
 
+/* 0, -ENODEV or another negative errno. */
+static int device_is_there(PciAddress address) {
+        g_autofree char *path = device_path(address, "");
+        int r = reading_exists(AT_FDCWD, path);
+
+        return r > 0 ? 0 : r == 0 ? -ENODEV : r;
+}
+
+/* What lacks one of the numbers that every device has is none; unless it is there, and then nobody
+ * knows. A negative errno. */
+static int numberless(PciAddress address) {
+        int r = device_is_there(address);
+
+        return r < 0 ? r : -EIO;
+}
+
 /* The numbers that tell what it is. */
 static int identity_read(PciAddress address, PciFunction *ret) {
         static const struct {
                 const char *attribute;
-                int64_t fallback; /* -1: without it there is no device */
                 size_t at;
         } numbers[] = {
-                { "vendor", -1, offsetof(PciFunction, vendor) },
-                { "device", 0, offsetof(PciFunction, device) },
-                { "subsystem_vendor", 0, offsetof(PciFunction, subsystem_vendor) },
-                { "subsystem_device", 0, offsetof(PciFunction, subsystem_device) },
+                { "vendor", offsetof(PciFunction, vendor) },
+                { "device", offsetof(PciFunction, device) },
+                { "subsystem_vendor", offsetof(PciFunction, subsystem_vendor) },
+                { "subsystem_device", offsetof(PciFunction, subsystem_device) },
         };
         int64_t value;
         int r = number_read(address, "class", -1, &value);
 
         *ret = (PciFunction){ .address = address, .class = (uint32_t)value & 0xffffff };
         if (r < 0 || value < 0)
-                return r < 0 ? r : -ENODEV;
+                return r < 0 ? r : numberless(address);
 
         for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++) {
-                r = number_read(address, numbers[i].attribute, numbers[i].fallback, &value);
+                r = number_read(address, numbers[i].attribute, -1, &value);
                 if (r < 0 || value < 0)
-                        return r < 0 ? r : -ENODEV;
+                        return r < 0 ? r : numberless(address);
                 *(uint16_t *)((char *)ret + numbers[i].at) = (uint16_t)value;
         }
         return 0;
@@ -389,6 +404,9 @@ int pci_facts_read(PciAddress address, DeviceFacts **ret) {
                 g_clear_pointer(&facts->boot_framebuffer, g_free);
                 r = framebuffer_read(address, &facts->boot_framebuffer);
         }
+        /* What it seemed to lack may have gone with it meanwhile. */
+        if (r == 0)
+                r = device_is_there(address);
         if (r < 0)
                 return r;
 
@@ -418,14 +436,15 @@ int pci_facts_read_card(PciAddress address, GArray **ret) {
         return 0;
 }
 
-/* Appends @address when it is a GPU. That there is nothing is fine. 0 or a negative errno. */
+/* Appends @address when it is a GPU, or may be one: a device that fails to say what it is must not
+ * hide all others. That there is nothing is fine. 0 or a negative errno. */
 static int gpu_add(PciAddress address, GArray *gpus) {
         PciFunction function;
         int r = pci_facts_read_function(address, &function);
 
-        if (r == 0 && !function.virtual_function && pci_function_is_gpu(&function))
+        if (r == -EIO || (r == 0 && !function.virtual_function && pci_function_is_gpu(&function)))
                 g_array_append_val(gpus, address);
-        return r == -ENODEV ? 0 : r;
+        return r == -ENODEV || r == -EIO ? 0 : r;
 }
 
 int pci_facts_read_slot_gpus(PciAddress address, GArray **ret) {
@@ -467,10 +486,12 @@ int pci_facts_read_gpus(GArray **ret) {
         return 0;
 }
 
-static bool folder_has_entries(const char *path) {
+/* 1, 0 or a negative errno. */
+static int folder_has_entries(const char *path) {
         g_autoptr(GPtrArray) names = NULL;
+        int r = reading_folder(AT_FDCWD, path, &names);
 
-        return reading_folder(AT_FDCWD, path, &names) > 0 && names->len > 0;
+        return r > 0 ? names->len > 0 : r;
 }
 
 /* Whether the host's own interrupts reach the processors without the IOMMU, which says of all that
@@ -504,10 +525,12 @@ void pci_facts_read_host(HostFacts *ret) {
         long cpus = sysconf(_SC_NPROCESSORS_ONLN);
         long pages = sysconf(_SC_PHYS_PAGES);
         long page_size = sysconf(_SC_PAGESIZE);
+        int iommu = folder_has_entries(SYS_IOMMU_GROUPS);
+        int vfio = reading_exists(AT_FDCWD, SYS_VFIO_PCI);
 
         *ret = (HostFacts){
-                .iommu = folder_has_entries(SYS_IOMMU_GROUPS),
-                .vfio = reading_exists(AT_FDCWD, SYS_VFIO_PCI) > 0,
+                .unread = iommu < 0 || vfio<0, .iommu = iommu> 0,
+                .vfio = vfio > 0,
                 .unsafe_interrupts = interrupts_are_unsafe(),
                 .cpus = cpus > 0 ? (unsigned)cpus : 1,
                 .memory_mib = pages > 0 && page_size > 0

@@ -17,8 +17,8 @@ int pci_facts_read(PciAddress address, DeviceFacts **ret);
  * group, by address. A new array of PciFunction. */
 int pci_facts_read_card(PciAddress address, GArray **ret);
 
-/* The GPUs (display controllers that are no virtual functions) in the slot of @address: a new array
- * of PciAddress, empty where there are none. */
+/* The GPUs (display controllers that are no virtual functions) in the slot of @address, and devices
+ * that fail to say what they are (-EIO): a new array of PciAddress, empty where there are none. */
 int pci_facts_read_slot_gpus(PciAddress address, GArray **ret);
 
 /* All GPUs there are, likewise. */

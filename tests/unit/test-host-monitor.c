@@ -53,7 +53,8 @@ static const HostEvents events = {
 static void add_function(Fixture *fixture, const char *address, const char *class) {
         g_autofree char *path = umockdev_testbed_add_device(
                 fixture->testbed, "pci", address, NULL, "class", class, "vendor", "0x10de",
-                "device", "0x1eb8", NULL, "SUBSYSTEM", "pci", NULL);
+                "device", "0x1eb8", "subsystem_vendor", "0x10de", "subsystem_device", "0x12a2",
+                NULL, "SUBSYSTEM", "pci", NULL);
 
         assert_non_null(path);
 }

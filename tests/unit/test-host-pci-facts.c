@@ -272,6 +272,45 @@ static void test_no_descriptors(void **state) {
         }
 }
 
+/* Those that every device has. */
+static void write_numbers(UMockdevTestbed *testbed, const char *folder) {
+        static const char *const numbers[][2] = {
+                { "class", "0x030000\n" },          { "vendor", "0x10de\n" },
+                { "device", "0x1eb8\n" },           { "subsystem_vendor", "0x10de\n" },
+                { "subsystem_device", "0x12a2\n" },
+        };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++) {
+                g_autofree char *path = g_build_filename(folder, numbers[i][0], NULL);
+
+                write_file(testbed, path, numbers[i][1]);
+        }
+}
+
+/* What is there and does not say what it is is not known; that is not gone. */
+static void test_numberless(void **state) {
+        static const char *const numbers[] = { "class", "vendor", "device", "subsystem_vendor",
+                                               "subsystem_device" };
+
+        for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++) {
+                g_autoptr(UMockdevTestbed) testbed = umockdev_testbed_new();
+                g_autoptr(DeviceFacts) facts = NULL;
+                g_autoptr(GArray) gpus = NULL;
+                g_autofree char *path = g_strdup_printf("/sys/devices/0000:01:00.0/%s", numbers[i]);
+                g_autofree char *at = sys_path(testbed, path);
+
+                add_function(testbed, "0000:01:00.0", "0x030000\n", "nouveau", "7");
+                assert_return_code(g_remove(at), errno);
+                assert_int_equal(pci_facts_read(parse("01:00.0"), &facts), -EIO);
+                assert_int_equal(pci_facts_read_gpus(&gpus), 0);
+                assert_int_equal(gpus->len, 1);
+                write_file(testbed, path, "nonsense\n");
+                assert_int_equal(pci_facts_read(parse("01:00.0"), &facts), -EIO);
+                write_file(testbed, path, "");
+                assert_int_equal(pci_facts_read(parse("01:00.0"), &facts), -EIO);
+        }
+}
+
 /* A reset of its own, or of the whole bus where nothing else is on it. */
 static void test_reset(void **state) {
         static const struct {
@@ -301,14 +340,11 @@ static void test_reset(void **state) {
                         g_autofree char *link =
                                 g_build_filename("/sys/bus/pci/devices", names[j], NULL);
                         g_autofree char *target = g_strconcat("../../..", folder + 4, NULL);
-                        g_autofree char *class = g_build_filename(folder, "class", NULL);
-                        g_autofree char *vendor = g_build_filename(folder, "vendor", NULL);
                         g_autofree char *group = g_build_filename(folder, "iommu_group", NULL);
                         g_autofree char *member = g_build_filename(
                                 "/sys/kernel/iommu_groups/7/devices", names[j], NULL);
 
-                        write_file(testbed, class, "0x030000\n");
-                        write_file(testbed, vendor, "0x10de\n");
+                        write_numbers(testbed, folder);
                         make_link(testbed, link, target);
                         if (j == 2)
                                 continue;
@@ -450,6 +486,7 @@ int main(void) {
                 cmocka_unit_test(test_interrupts),
                 cmocka_unit_test(test_virtual_functions),
                 cmocka_unit_test(test_no_descriptors),
+                cmocka_unit_test(test_numberless),
                 cmocka_unit_test(test_reset),
                 cmocka_unit_test(test_power),
                 cmocka_unit_test(test_framebuffer),

@@ -121,6 +121,39 @@ static void nothing_is_begun_with_what_is_known_from_before_alone(void **unused)
         world_free(world);
 }
 
+static void nor_when_nobody_knows_what_the_host_has(void **unused) {
+        World *world = booted_scene();
+        Caller caller = { 0 };
+
+        world->host_facts.unread = true;
+        create_box(world, &caller);
+        world_run(world);
+        assert_int_equal(caller.answers, 1);
+        assert_non_null(strstr(caller.message, "could not be read (host)"));
+        assert_refused(&caller, REFUSAL_INVALID_STATE);
+        world->host_facts.unread = false;
+        run_box(world);
+        world_free(world);
+}
+
+static void an_interface_that_cannot_be_looked_at_is_not_missing(void **unused) {
+        World *world = booted_scene();
+        Request *request = request_for("box", NULL);
+        DeviceRequest *nic = device_request_new(DEVICE_NIC);
+        Caller caller = { 0 };
+
+        nic->type = NIC_BRIDGE;
+        nic->source = g_strdup("br0");
+        g_ptr_array_add(request->nics, nic);
+        g_hash_table_insert(world->netdevs, g_strdup("br0"), GINT_TO_POINTER(NETDEV_UNKNOWN));
+        manager_create(world->manager, request, caller_done, &caller);
+        world_run(world);
+        assert_int_equal(caller.answers, 1);
+        assert_non_null(strstr(caller.message, "could not be read (br0)"));
+        assert_refused(&caller, REFUSAL_INVALID_STATE);
+        world_free(world);
+}
+
 /* The helper has looked, and we could not. */
 static void a_handover_is_not_undone_for_a_look_that_fails(void **unused) {
         World *world = booted_scene();
@@ -318,6 +351,8 @@ int main(void) {
                 cmocka_unit_test(the_record_of_a_card_that_is_gone_goes),
                 cmocka_unit_test(what_cannot_be_looked_at_is_not_said_to_be_missing),
                 cmocka_unit_test(nothing_is_begun_with_what_is_known_from_before_alone),
+                cmocka_unit_test(nor_when_nobody_knows_what_the_host_has),
+                cmocka_unit_test(an_interface_that_cannot_be_looked_at_is_not_missing),
                 cmocka_unit_test(a_handover_is_not_undone_for_a_look_that_fails),
                 cmocka_unit_test(a_card_whose_record_cannot_be_read_is_not_touched),
                 cmocka_unit_test(recover_reads_it_again),
