@@ -83,7 +83,7 @@ void request_finish(Request *request, GPtrArray *findings);
 /* One file that a request names; lent. */
 typedef struct RequestImage {
         const char *path;
-        bool disk;  /* else a kernel or initrd */
+        bool disk; /* else a kernel or initrd */
         bool kernel;
         bool qcow2; /* a disk that QEMU opens as qcow2 */
         bool writes;
