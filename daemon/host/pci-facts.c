@@ -39,9 +39,7 @@ static char *device_path(PciAddress address, const char *attribute) {
 /* The value without the white space around it, a new string; NULL when there is no such file. 0 or
  * a negative errno. */
 static int file_read(const char *path, char **ret) {
-        int r = reading_text(AT_FDCWD, path, ret);
-
-        return MIN(r, 0);
+        return reading_error(reading_text(AT_FDCWD, path, ret));
 }
 
 static int attribute_read(PciAddress address, const char *attribute, char **ret) {
@@ -54,9 +52,8 @@ static int attribute_read(PciAddress address, const char *attribute, char **ret)
  * or a negative errno. */
 static int link_read_name(PciAddress address, const char *link, char **ret) {
         g_autofree char *path = device_path(address, link);
-        int r = reading_link_name(AT_FDCWD, path, ret);
 
-        return MIN(r, 0);
+        return reading_error(reading_link_name(AT_FDCWD, path, ret));
 }
 
 /* The names in a folder, none where there is no folder. 0 or a negative errno; @ret is set in any

@@ -12,6 +12,12 @@
  * @ret is the caller's and set with 1 only; else it is NULL. @dir is an open folder that a relative
  * @path begins in, or AT_FDCWD. */
 
+/* What is left of @r for who wants to know no more than whether it is known: 0 or a negative errno.
+ * GLib's MIN() would call what it is given once more. */
+static inline int reading_error(int r) {
+        return r < 0 ? r : 0;
+}
+
 /* Whether @error, a negative errno, says that the thing, or the process or device that it tells of,
  * is not there. */
 bool reading_is_absence(int error);

@@ -63,7 +63,7 @@ static int devices_survey(const GArray *nodes, char **ret) {
 static int mounts_survey(const GArray *nodes, GPtrArray *holders) {
         g_autoptr(Mounts) mounts = mounts_new();
         g_autoptr(GPtrArray) names = NULL;
-        int r = MIN(reading_folder(AT_FDCWD, "/proc", &names), 0);
+        int r = reading_error(reading_folder(AT_FDCWD, "/proc", &names));
 
         (void)mounts_look(mounts, MOUNTS_HOST_PID, MOUNTS_HOST_PID, nodes, holders);
         for (guint i = 0; r == 0 && names && i < names->len; i++) {

@@ -157,7 +157,7 @@ static int process_look(Survey *survey, unsigned pid) {
  * that process. */
 static int processes_look(Survey *survey) {
         g_autoptr(GPtrArray) names = NULL;
-        int r = MIN(reading_folder(AT_FDCWD, "/proc", &names), 0);
+        int r = reading_error(reading_folder(AT_FDCWD, "/proc", &names));
 
         (void)mounts_look(survey->mounts, MOUNTS_HOST_PID, MOUNTS_HOST_PID, survey->nodes,
                           survey->holders);

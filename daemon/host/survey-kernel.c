@@ -88,7 +88,7 @@ static int number_find(const GArray *nodes, const char *path, const Node **ret) 
 static int members_survey(const GArray *nodes, const char *uuid, GPtrArray *holders) {
         g_autofree char *devices = g_build_filename(BTRFS, uuid, "devices", NULL);
         g_autoptr(GPtrArray) names = NULL;
-        int r = MIN(reading_folder(AT_FDCWD, devices, &names), 0);
+        int r = reading_error(reading_folder(AT_FDCWD, devices, &names));
 
         for (guint i = 0; r == 0 && names && i < names->len; i++) {
                 g_autofree char *path = g_build_filename(
@@ -104,7 +104,7 @@ static int members_survey(const GArray *nodes, const char *uuid, GPtrArray *hold
 
 int kernel_survey_members(const GArray *nodes, GPtrArray *holders) {
         g_autoptr(GPtrArray) systems = NULL;
-        int r = MIN(reading_folder(AT_FDCWD, BTRFS, &systems), 0);
+        int r = reading_error(reading_folder(AT_FDCWD, BTRFS, &systems));
 
         for (guint i = 0; r == 0 && systems && i < systems->len; i++)
                 r = members_survey(nodes, g_ptr_array_index(systems, i), holders);
@@ -153,7 +153,7 @@ static int visit_kernel(const TreeFolder *folder, void *userdata) {
 /* The console that is on framebuffers, "vtcon1"; NULL = none is. 0 or a negative errno. */
 static int console_read(char **ret) {
         g_autoptr(GPtrArray) names = NULL;
-        int r = MIN(reading_folder(AT_FDCWD, VTCONSOLES, &names), 0);
+        int r = reading_error(reading_folder(AT_FDCWD, VTCONSOLES, &names));
 
         *ret = NULL;
         for (guint i = 0; r == 0 && !*ret && names && i < names->len; i++) {
@@ -163,9 +163,9 @@ static int console_read(char **ret) {
                 g_autofree char *bound = NULL;
                 g_autofree char *title = NULL;
 
-                r = MIN(reading_text(AT_FDCWD, bind_path, &bound), 0);
+                r = reading_error(reading_text(AT_FDCWD, bind_path, &bound));
                 if (r == 0)
-                        r = MIN(reading_text(AT_FDCWD, name_path, &title), 0);
+                        r = reading_error(reading_text(AT_FDCWD, name_path, &title));
                 if (g_strcmp0(bound, "1") == 0 && title && strstr(title, "frame buffer device"))
                         *ret = g_strdup(name);
         }
@@ -183,7 +183,7 @@ static bool framebuffer_parse(const char *name, const char *prefix, guint64 *ret
  * negative errno. */
 static int framebuffer_read_first(int *ret) {
         g_autoptr(GPtrArray) names = NULL;
-        int r = MIN(reading_folder(AT_FDCWD, GRAPHICS, &names), 0);
+        int r = reading_error(reading_folder(AT_FDCWD, GRAPHICS, &names));
 
         *ret = -1;
         for (guint i = 0; names && i < names->len; i++) {
@@ -230,11 +230,11 @@ static bool nvidia_version_waits(const char *version) {
 static int nvidia_read_waits(bool *ret) {
         g_autofree char *modeset = NULL;
         g_autofree char *version = NULL;
-        int r = MIN(reading_text(AT_FDCWD, "/sys/module/nvidia_drm/parameters/modeset", &modeset),
-                    0);
+        int r = reading_error(
+                reading_text(AT_FDCWD, "/sys/module/nvidia_drm/parameters/modeset", &modeset));
 
         if (r == 0)
-                r = MIN(reading_text(AT_FDCWD, "/sys/module/nvidia/version", &version), 0);
+                r = reading_error(reading_text(AT_FDCWD, "/sys/module/nvidia/version", &version));
         *ret = g_strcmp0(modeset, "Y") == 0 && version && nvidia_version_waits(version);
         return r;
 }
@@ -251,7 +251,7 @@ static int nvidia_survey(const GArray *functions, GPtrArray *holders) {
                 g_autofree char *drm = g_build_filename(folder, "drm", NULL);
                 g_autofree char *driver = NULL;
 
-                r = MIN(reading_link_name(AT_FDCWD, link, &driver), 0);
+                r = reading_error(reading_link_name(AT_FDCWD, link, &driver));
                 if (r == 0 && g_strcmp0(driver, "nvidia") == 0)
                         r = reading_exists(AT_FDCWD, drm);
                 if (r > 0)

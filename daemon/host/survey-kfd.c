@@ -60,7 +60,7 @@ static bool node_is_wanted(const char *properties, const GArray *functions) {
 /* The ids of the GPUs, as guint64. 0 or a negative errno. */
 static int gpus_read(const GArray *functions, GArray *ids) {
         g_autoptr(GPtrArray) names = NULL;
-        int r = MIN(reading_folder(AT_FDCWD, KFD_NODES, &names), 0);
+        int r = reading_error(reading_folder(AT_FDCWD, KFD_NODES, &names));
 
         for (guint i = 0; r == 0 && names && i < names->len; i++) {
                 g_autofree char *folder =
@@ -96,14 +96,14 @@ static int memory_read(const char *process, guint64 id, KfdUse *ret) {
 static int queues_read(const char *process, const GArray *ids, KfdUse *ret) {
         g_autofree char *folder = g_build_filename(process, "queues", NULL);
         g_autoptr(GPtrArray) names = NULL;
-        int r = MIN(reading_folder(AT_FDCWD, folder, &names), 0);
+        int r = reading_error(reading_folder(AT_FDCWD, folder, &names));
 
         for (guint i = 0; r == 0 && names && i < names->len; i++) {
                 g_autofree char *queue =
                         g_build_filename(folder, g_ptr_array_index(names, i), NULL);
                 guint64 id = 0;
 
-                r = MIN(number_read(queue, "gpuid", &id), 0);
+                r = reading_error(number_read(queue, "gpuid", &id));
                 for (guint j = 0; id != 0 && j < ids->len; j++)
                         if (g_array_index(ids, guint64, j) == id)
                                 *ret = KFD_USES;

@@ -132,7 +132,7 @@ static char *thread_path(unsigned pid, unsigned tid, const char *name) {
 static int thread_read_link(unsigned pid, unsigned tid, const char *name, char **ret) {
         g_autofree char *path = thread_path(pid, tid, name);
 
-        return MIN(reading_link(AT_FDCWD, path, ret), 0);
+        return reading_error(reading_link(AT_FDCWD, path, ret));
 }
 
 /* A new string that names the table; NULL for a thread that is gone. 0 or a negative errno. */

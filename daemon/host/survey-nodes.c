@@ -201,7 +201,7 @@ static int nvidia_add_shared(GArray *nodes, NodeUse use) {
                 "/dev/nvidia-modeset",
         };
         g_autoptr(GPtrArray) names = NULL;
-        int r = MIN(reading_folder(AT_FDCWD, "/dev/nvidia-caps", &names), 0);
+        int r = reading_error(reading_folder(AT_FDCWD, "/dev/nvidia-caps", &names));
 
         for (size_t i = 0; r == 0 && i < G_N_ELEMENTS(paths); i++)
                 r = node_add_file(nodes, use, paths[i]);
@@ -228,10 +228,10 @@ static int nvidia_add_own(GArray *nodes, const char *address) {
  * is registered there), nvidia-modeset (nvkms_open_gpu()). Nothing tells which card that was. */
 static int nvidia_add_driver(GArray *nodes) {
         g_autoptr(GPtrArray) names = NULL;
-        int r = MIN(reading_folder(AT_FDCWD, NVIDIA_GPUS, &names), 0);
+        int r = reading_error(reading_folder(AT_FDCWD, NVIDIA_GPUS, &names));
 
         for (guint i = 0; r == 0 && names && i < names->len; i++)
-                r = MIN(nvidia_add_card(nodes, NODE_OTHERS, g_ptr_array_index(names, i)), 0);
+                r = reading_error(nvidia_add_card(nodes, NODE_OTHERS, g_ptr_array_index(names, i)));
         return r == 0 ? nvidia_add_shared(nodes, NODE_SHARED) : r;
 }
 
@@ -242,7 +242,7 @@ static int vfio_add_device(GArray *nodes, const char *address) {
         g_autofree char *folder =
                 g_build_filename("/sys/bus/pci/devices", address, "vfio-dev", NULL);
         g_autoptr(GPtrArray) names = NULL;
-        int r = MIN(reading_folder(AT_FDCWD, folder, &names), 0);
+        int r = reading_error(reading_folder(AT_FDCWD, folder, &names));
 
         for (guint i = 0; r == 0 && names && i < names->len; i++) {
                 g_autofree char *device =
@@ -263,7 +263,7 @@ static int vfio_add_nodes(GArray *nodes, const char *folder) {
         if (r < 0 || !group)
                 return r;
         path = g_build_filename("/sys/kernel/iommu_groups", group, "devices", NULL);
-        r = MIN(reading_folder(AT_FDCWD, path, &names), 0);
+        r = reading_error(reading_folder(AT_FDCWD, path, &names));
         for (guint i = 0; r == 0 && names && i < names->len; i++)
                 r = vfio_add_device(nodes, g_ptr_array_index(names, i));
         return r;
@@ -275,7 +275,7 @@ static int function_add_nodes(GArray *nodes, PciAddress function, bool *nvidia) 
         g_autofree char *folder = tree_function_path(function);
         g_autofree char *link = g_build_filename(folder, "driver", NULL);
         g_autofree char *driver = NULL;
-        int r = MIN(reading_link_name(AT_FDCWD, link, &driver), 0);
+        int r = reading_error(reading_link_name(AT_FDCWD, link, &driver));
 
         if (r == 0)
                 r = tree_walk_function(function, visit_node, nodes);

@@ -125,7 +125,7 @@ static int table_look(const Look *look, unsigned pid, unsigned tid) {
         g_autofree char *path = g_strdup_printf("/proc/%u/task/%u/fd", pid, tid);
         g_autofree char *fdinfo = g_strdup_printf("/proc/%u/task/%u/fdinfo", pid, tid);
 
-        return MIN(links_look(look, path, fdinfo), 0);
+        return reading_error(links_look(look, path, fdinfo));
 }
 
 /* Threads have the same memory; but the first one, once it has ended, has none. Each of them can be
