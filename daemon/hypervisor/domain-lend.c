@@ -104,8 +104,7 @@ static char *take_back(virDomainPtr domain, bool started) {
 }
 
 void domain_take_back(virDomainPtr domain, bool started) {
-        g_autofree char *xml = take_back(domain, started);
-
+        g_free(take_back(domain, started));
         lent_remove(domain);
 }
 

@@ -171,7 +171,6 @@ static void a_mark_that_cannot_be_read_is_not_one_that_is_there(void **state) {
 /* Else every daemon would be the first. */
 static void nor_is_one_that_cannot_be_made(void **state) {
         Scene *scene = *state;
-        g_autofree char *path = g_build_filename(scene->state_dir, "booted", NULL);
 
         assert_return_code(g_rmdir(scene->state_dir), errno);
         assert_int_equal(first(scene), -EIO);

@@ -248,11 +248,11 @@ static void nvidia_has_nodes_of_a_card_and_nodes_of_all(void **state) {
 
         for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
                 g_autoptr(UMockdevTestbed) testbed = umockdev_testbed_new();
-                g_autofree char *gpu = add_gpu(testbed, "nvidia");
                 g_autoptr(GArray) functions = gpu_functions();
                 g_autoptr(GString) found = g_string_new(NULL);
                 g_autoptr(GArray) nodes = NULL;
 
+                g_free(add_gpu(testbed, "nvidia"));
                 make_node(testbed, "nvidia4", 195, 4);
                 make_node(testbed, "nvidiactl", 195, 255);
                 make_node(testbed, "nvidia-uvm", 195, 250);

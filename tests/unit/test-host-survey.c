@@ -265,11 +265,10 @@ static void test_broken_answers(void **state) {
                 "exit 0\n",
                 "echo end; exit 1\n",
                 "printf 'image\\tok\\trw\\tfree\\t/x\\t/x\\t\\t\\tfile 1 2;\\n'\n",
-                "printf 'image\\tok\\trw\\tfree\\t/x\\t/x\\t\\t\\tfile 1 "
-                "2;\\nimage\\tok\\trw\\tfree\\t/x\\t/x\\t\\t\\tfile 1 2;\\n'\n",
+                "printf 'image\\tok\\trw\\tfree\\t/x\\t/x\\t\\t\\tfile 1 2;\\n%.0s' 1 2\n",
                 "printf 'image\\tperhaps\\trw\\tfree\\t/x\\t/x\\t\\t\\tfile 1 2;\\n'; echo end\n",
-                "printf 'image\\tok\\trw\\tfree\\t/x\\t/x\\t\\t\\t\\n'; echo end\n", /* it is
-                                                                                        nothing */
+                /* It is nothing. */
+                "printf 'image\\tok\\trw\\tfree\\t/x\\t/x\\t\\t\\t\\n'; echo end\n",
                 "printf 'image\\tok\\trw\\tfree\\t/x\\t/x\\t\\t\\tfile x;\\n'; echo end\n",
                 "printf 'image\\tok\\n'; echo end\n",
                 "echo; echo nonsense; echo end\n",
