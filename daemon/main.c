@@ -161,10 +161,11 @@ static void daemon_take_config(Daemon *daemon, Config *config) {
         BusConfig for_bus;
 
         if (!g_str_equal(config->hypervisor_uri, uri)) {
-                sd_journal_print(LOG_WARNING,
-                                 "[Hypervisor] URI=%s is taken when the service is started anew; "
-                                 "until then it is %s.",
-                                 config->hypervisor_uri, uri);
+                sd_journal_print(
+                        LOG_WARNING,
+                        "[Hypervisor] URI=%s takes effect when the service restarts; until then "
+                        "it is %s.",
+                        config->hypervisor_uri, uri);
                 g_free(config->hypervisor_uri);
                 config->hypervisor_uri = g_strdup(uri);
         }

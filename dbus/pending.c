@@ -75,10 +75,10 @@ static void pending_run_again(void *userdata) {
         if (r >= 0)
                 r = sd_bus_enqueue_for_read(pending->bus->sd, pending->message);
         if (r < 0) {
-                sd_journal_print(LOG_ERR, "Cannot go on with a call that has waited: %s",
+                sd_journal_print(LOG_ERR, "Cannot resume a call that has waited: %s",
                                  g_strerror(-r));
                 sd_bus_reply_method_errorf(pending->message, SD_BUS_ERROR_FAILED,
-                                           "The service cannot go on with this call. Call again.");
+                                           "The service cannot resume this call. Call again.");
         }
         pending_free(pending);
 }

@@ -149,7 +149,7 @@ static void query_answer(Query *query, int verdict) {
                 sd_journal_print(LOG_ERR, "Cannot go on with a call that was authorised: %s",
                                  g_strerror(-r));
                 sd_bus_reply_method_errorf(query->message, SD_BUS_ERROR_FAILED,
-                                           "The service cannot go on with this call. Call again.");
+                                           "The service cannot resume this call. Call again.");
                 query_drop(query);
         }
 }

@@ -66,7 +66,7 @@ const char *machine_help(MachineState state, MachineEvent event) {
                         return "It does not run, so there is nothing to do.";
                 return "Start it first.";
         case MACHINE_STARTING:
-                return "Wait until it runs, which its StateChanged signal tells, or use PowerOff.";
+                return "Wait until it runs, which StateChanged tells, or use PowerOff.";
         case MACHINE_PAUSED:
                 if (event == MACHINE_ASK_SHUTDOWN || event == MACHINE_ASK_REBOOT)
                         return "A paused guest cannot hear of it: use Resume first, or PowerOff.";

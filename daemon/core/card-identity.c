@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#define REMEDY "Put the card back that it was made with, or delete the machine and create it anew."
+#define REMEDY "Put back the card that it was made with, or delete the machine and create it again."
 
 static FunctionIdentity function_identity_of(const PciFunction *function, const GArray *serials) {
         FunctionIdentity identity = {

@@ -4,9 +4,9 @@
  * to the machine. */
 #include "core/check.h"
 
-#define AGREE                                                                                     \
-        "With virsh edit make both say the same: the <hostdev> elements, and the <gpu> elements " \
-        "in our metadata."
+#define AGREE                                                                                   \
+        "Use virsh edit to make the <hostdev> elements and the <gpu> elements of feos:machine " \
+        "agree."
 
 bool check_made_with(const CheckFacts *facts, const CheckCard *card, const Request *request,
                      GPtrArray *findings) {
@@ -43,11 +43,12 @@ static bool is_named(const Request *request, PciAddress gpu) {
 /* libvirt would unbind it from its driver, and wait for that with all its host devices locked; and
  * give it to its driver after the machine, behind our back. */
 static void check_managed(const Request *request, const char *shown, GPtrArray *findings) {
-        findings_error(findings, REFUSAL_INVALID_STATE, shown,
-                       "Write managed='no' there with virsh edit: this service moves the card.",
-                       "The definition of machine %s has PCI device %s, of one of its GPUs, as "
-                       "managed='yes'.",
-                       request->name, shown);
+        findings_error(
+                findings, REFUSAL_INVALID_STATE, shown,
+                "Use virsh edit to set managed='no' there: the service moves the card itself.",
+                "The definition of machine %s has PCI device %s, part of one of its GPUs, as "
+                "managed='yes'.",
+                request->name, shown);
 }
 
 static void check_stranger(const Request *request, const char *shown, PciAddress gpu,
@@ -56,7 +57,7 @@ static void check_stranger(const Request *request, const char *shown, PciAddress
         char printed[PCI_ADDRESS_BUFFER];
 
         findings_error(findings, REFUSAL_INVALID_STATE, shown, AGREE,
-                       "The definition of machine %s has PCI device %s, of GPU %s, and the "
+                       "The definition of machine %s has PCI device %s of GPU %s, but the "
                        "machine's GPUs are %s.",
                        request->name, shown, pci_address_print(gpu, printed),
                        named[0] ? named : "none");
@@ -87,11 +88,10 @@ static void check_function(const CheckDefinition *definition, const CheckCard *c
 
         if (hostdev_find(definition, function))
                 return;
-        findings_error(findings, REFUSAL_INVALID_STATE, pci_address_print(card->address, gpu),
-                       AGREE,
-                       "Machine %s has GPU %s, and its definition does not have PCI device %s of "
-                       "that card.",
-                       request->name, gpu, pci_address_print(function, shown));
+        findings_error(
+                findings, REFUSAL_INVALID_STATE, pci_address_print(card->address, gpu), AGREE,
+                "Machine %s has GPU %s, but its definition lacks PCI device %s of that card.",
+                request->name, gpu, pci_address_print(function, shown));
 }
 
 static void check_functions(const CheckDefinition *definition, const CheckCard *card,
@@ -116,9 +116,9 @@ void check_definition(const CheckFacts *facts, const Request *request, GPtrArray
                                 findings);
         if (definition->kvm && facts->hypervisor.connected && !facts->hypervisor.kvm)
                 findings_error(findings, REFUSAL_INVALID_STATE, request->name,
-                               "Switch virtualisation (VT-x or AMD-V) on in the firmware and load "
-                               "kvm_intel or kvm_amd; or write <domain type='qemu'> with virsh "
-                               "edit, for slow plain emulation.",
+                               "Switch virtualization (VT-x or AMD-V) on in the firmware and load "
+                               "kvm_intel or kvm_amd. Or use virsh edit to set <domain "
+                               "type='qemu'>, for slow plain emulation.",
                                "Machine %s is defined to run with KVM, which the host does not "
                                "have.",
                                request->name);

@@ -1,7 +1,7 @@
 /* The files that a machine has as its disks: whether each may be used, and whether somebody else
- * writes to it. Two writers destroy a file, and QEMU's own lock, which knows nothing of block
- * devices, would say so only after the cards have been moved. What is compared is what the names
- * lead to; where that is not known, the names. */
+ * writes to it. Two writers destroy a file. QEMU's own lock would refuse the second only after the
+ * cards have been moved, and does not cover block devices. Compared is what the names lead to or,
+ * where that is unknown, the names. */
 #include "core/check.h"
 
 #include <errno.h>
@@ -33,15 +33,16 @@ static void check_image(const CheckFacts *facts, const RequestImage *asked,
         }
         if (asked->writes && image->read_only)
                 findings_error(findings, REFUSAL_IMAGE_NOT_ALLOWED, path,
-                               "Make it a read-only disk, or make a copy that can be written.",
-                               "Image %s takes no writes.", printed);
+                               "Make the disk read-only, or use a writable copy.",
+                               "Image %s cannot be written to.", printed);
         /* QEMU opens the two with different drivers, and refuses the wrong one. */
         if (facts->definition && asked->disk && asked->block != image->block)
                 findings_error(findings, REFUSAL_INVALID_STATE, path,
-                               "Put back what it was, or say with virsh edit what it is: <disk "
-                               "type='file'> with <source file=>, or type='block' with dev=.",
-                               "The definition of the machine has %s as a %s, and it is a %s.",
-                               printed, asked->block ? "block device" : "file",
+                               "Put back what was there, or use virsh edit to match what is there "
+                               "now: <disk type='file'> with <source file=>, or <disk "
+                               "type='block'> with <source dev=>.",
+                               "The machine's definition has %s as a %s, but it is a %s.", printed,
+                               asked->block ? "block device" : "file",
                                image->block ? "block device" : "file");
 }
 
@@ -74,10 +75,9 @@ static void check_twice(const ImageAnswer *image, const ImageAnswer *other, GPtr
 
         findings_error(findings, REFUSAL_INVALID_OPTION, path,
                        "Name each file once, or make both disks read-only.",
-                       g_str_equal(this, that)
-                               ? "File %s is to be two disks of one machine."
-                               : "File %s is to be two disks of one machine: it is, or is made "
-                                 "of, %s too.",
+                       g_str_equal(this, that) ? "File %s would be two disks of one machine."
+                                               : "File %s would be two disks of one machine: it is "
+                                                 "%s too, or shares storage with it.",
                        this, that);
 }
 
@@ -96,14 +96,15 @@ static void check_use(const FileUse *use, const ImageAnswer *image, bool now, GP
                                "File %s is in use by machine %s%s%s.", printed, machine,
                                same ? "" : ", which has it as ", same ? "" : theirs);
         else
-                findings_warning(findings, REFUSAL_INVALID_OPTION, path,
-                                 "Only one of the two can run at a time; or make a copy.",
-                                 "File %s is a disk of machine %s%s%s too, which %s.", printed,
-                                 machine, same ? "" : ", as ", same ? "" : theirs,
-                                 use->now ? "runs" : "does not run");
+                findings_warning(
+                        findings, REFUSAL_INVALID_OPTION, path,
+                        "Only one of the two machines can run at a time. To run both, make a copy.",
+                        "File %s is also a disk of machine %s, which %s%s%s.", printed, machine,
+                        use->now ? "runs" : "does not run", same ? "" : " and has it as ",
+                        same ? "" : theirs);
 }
 
-/* Whether a machine that libvirt knows is who has the file open. */
+/* Whether a machine that libvirt knows has the file open. */
 static bool is_open_in_a_machine(const CheckFacts *facts, const ImageAnswer *image) {
         for (guint i = 0; facts->files && i < facts->files->len; i++) {
                 const FileUse *use = &g_array_index(facts->files, FileUse, i);
@@ -116,15 +117,16 @@ static bool is_open_in_a_machine(const CheckFacts *facts, const ImageAnswer *ima
 
 static void check_stranger(const CheckFacts *facts, const ImageAnswer *image, bool writes, bool now,
                            GPtrArray *findings) {
-        static const char remedy[] = "End that first: fuser -v and the file's name show it.";
+        static const char remedy[] =
+                "End that process first: fuser -v with the file's name shows it.";
         g_autofree char *path = refusal_show(image->path);
         g_autofree char *printed = image_print(image);
         g_autofree char *message = NULL;
 
         if (!(image->written || (writes && image->kept)) || is_open_in_a_machine(facts, image))
                 return;
-        message = g_strdup_printf("File %s is in use by a QEMU that libvirt does not know, or by "
-                                  "one of its tools (qemu-nbd, guestfish)",
+        message = g_strdup_printf("File %s is in use by a QEMU that libvirt does not know, or by a "
+                                  "QEMU tool (qemu-nbd, guestfish)",
                                   printed);
         if (now)
                 findings_error(findings, REFUSAL_INVALID_OPTION, path, remedy, "%s.", message);
@@ -132,7 +134,7 @@ static void check_stranger(const CheckFacts *facts, const ImageAnswer *image, bo
                 findings_warning(findings, REFUSAL_INVALID_OPTION, path, remedy, "%s.", message);
 }
 
-/* What a running machine has, and nobody can tell what it is. */
+/* Whether a running machine has the file, but what its name leads to is unknown. */
 static bool use_is_unknown(const FileUse *use) {
         return use->now && (use->found < 0 || !use->path || use->found == 0);
 }
@@ -142,8 +144,8 @@ static void tell_unknown(const FileUse *use, GPtrArray *findings) {
         g_autofree char *theirs = refusal_show(use->path);
 
         findings_warning(findings, REFUSAL_INVALID_OPTION, theirs,
-                         "See that it is none of this machine's disks.",
-                         "Machine %s runs with file %s, of which it is not known what it leads to.",
+                         "Make sure that it is not one of this machine's disks.",
+                         "Machine %s runs with file %s, and what that name leads to is unknown.",
                          machine, theirs);
 }
 
@@ -164,7 +166,7 @@ static bool disks_writes(const Disks *disks, guint i) {
         return g_array_index(disks->asked, RequestImage, i).writes;
 }
 
-/* Whether it is one, and may be used. */
+/* Whether file @i is a disk, and may be used. */
 static bool disks_has(const Disks *disks, guint i) {
         return g_array_index(disks->asked, RequestImage, i).disk &&
                disks_answer(disks, i)->verdict == IMAGE_OK;
@@ -205,7 +207,7 @@ static void check_volumes(const Request *request, GPtrArray *findings) {
                         findings_error(findings, REFUSAL_IMAGE_NOT_FOUND, path,
                                        "Start its pool: virsh pool-start; virsh vol-list shows "
                                        "what is in it.",
-                                       "libvirt does not tell where volume %s is.", path);
+                                       "libvirt does not say where volume %s is.", path);
         }
 }
 

@@ -1,5 +1,5 @@
-/* Whether VFIO lets anybody have a card: what the kernel asks of the IOMMU and of everybody else in
- * the card's group. */
+/* Whether VFIO would give a card to anybody: what the kernel demands of the IOMMU and of the other
+ * devices in the card's group. */
 #include "core/check.h"
 
 /* Whether @address goes to the machine with one of the requested cards. */
@@ -25,15 +25,15 @@ static bool is_requested(const CheckFacts *facts, PciAddress address) {
 static void check_interrupts(const char *shown, GPtrArray *findings) {
         findings_error(findings, REFUSAL_NO_IOMMU, shown,
                        "Switch interrupt remapping (with VT-d or AMD-Vi) on in the firmware, and "
-                       "boot without intremap=off. Or trust every guest, which could then raise "
+                       "boot without intremap=off. Or, if you trust every guest, let guests raise "
                        "any interrupt of the host: "
                        "echo Y > /sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts",
                        "The host's IOMMU does not remap interrupts, so VFIO refuses GPU %s.",
                        shown);
 }
 
-/* The neighbours that keep the group from VFIO, bridges or all others, as "0000:02:00.0 (e1000e)";
- * @ret_first is the first one of them, NULL = there is none. A new string. */
+/* The neighbours that keep VFIO out of the group, bridges or all others, as "0000:02:00.0
+ * (e1000e)"; @ret_first is the first of them, NULL = none. A new string. */
 static char *neighbours_print(const CheckFacts *facts, const CheckCard *card, bool bridges,
                               const PciFunction **ret_first) {
         GString *text = g_string_new(NULL);
@@ -80,14 +80,14 @@ static void check_bridges(const CheckFacts *facts, const CheckCard *card, const 
 
         if (!first)
                 return;
-        remedy = g_strdup_printf("Take the driver off: echo %s > /sys/bus/pci/drivers/%s/unbind%s",
+        remedy = g_strdup_printf("Unbind the driver: echo %s > /sys/bus/pci/drivers/%s/unbind%s",
                                  pci_address_print(first->address, printed), first->driver,
                                  g_str_equal(first->driver, "shpchp")
                                          ? ", or boot with initcall_blacklist=shpcd_init."
                                          : "");
         findings_error(findings, REFUSAL_GROUP_NOT_VIABLE, shown, remedy,
-                       "GPU %s shares IOMMU group %d with bridges whose drivers keep VFIO from the "
-                       "group: %s.",
+                       "GPU %s shares IOMMU group %d with bridges whose drivers keep VFIO out of "
+                       "the group: %s.",
                        shown, card->facts->iommu_group, bridges);
 }
 

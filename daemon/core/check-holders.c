@@ -71,9 +71,9 @@ static void check_sharer(const Holder *holder, GPtrArray *findings) {
 
         process[0] = g_ascii_toupper(process[0]);
         findings_warning(findings, REFUSAL_GPU_BUSY, holder->node,
-                         "If it uses this GPU end it first, or the driver does not let go of it; "
+                         "If it uses this GPU, end it first; otherwise the driver does not let go. "
                          "ListHolders shows every holder.",
-                         "%s has %s open, which the driver has for all of its GPUs.", process,
+                         "%s has %s open, a node that all GPUs of the driver share.", process,
                          holder->node);
 }
 
@@ -81,35 +81,32 @@ static void check_unseen(const Holder *holder, GPtrArray *findings) {
         g_autofree char *process = process_print(holder);
         g_autofree char *subject = g_strdup_printf("%d", (int)holder->pid);
 
-        findings_warning(
-                findings, REFUSAL_GPU_BUSY, subject,
-                "See that it does not use the GPU, and what keeps the service from looking "
-                "into /proc, such as a security module.",
-                "What %s has open could not be found out: %s.", process, holder->at);
+        findings_warning(findings, REFUSAL_GPU_BUSY, subject,
+                         "Make sure that it does not use the GPU, and find what keeps the service "
+                         "from reading /proc, such as a security module.",
+                         "Cannot find out what %s has open: %s.", process, holder->at);
 }
 
 static void check_netdev(const Holder *holder, GPtrArray *findings) {
         g_autofree char *shown = refusal_show(holder->node);
         g_autofree char *quoted = g_shell_quote(shown);
-        g_autofree char *remedy =
-                g_strdup_printf("Take it down first, if the host can do without: ip link set %s "
-                                "down",
-                                quoted);
+        g_autofree char *remedy = g_strdup_printf(
+                "Take it down first, if the host can do without it: ip link set %s down", quoted);
 
         if (holder->node[0])
                 findings_error(findings, REFUSAL_GPU_BUSY, shown, remedy,
                                "The host's network interface %s is up.", shown);
         else
                 findings_error(findings, REFUSAL_GPU_BUSY, "host",
-                               "End what it was given to, such as a container; then it is the "
-                               "host's again.",
+                               "End what it was given to, such as a container; then it returns to "
+                               "the host.",
                                "A network interface of the card is in another network namespace.");
 }
 
 static void check_mdev(const Holder *holder, GPtrArray *findings) {
         g_autofree char *shown = refusal_show(holder->node);
         g_autofree char *remedy =
-                g_strdup_printf("Shut down the machine that has it, then take it away: "
+                g_strdup_printf("Shut down the machine that has it, then remove it: "
                                 "echo 1 > /sys/bus/mdev/devices/%s/remove, or mdevctl stop.",
                                 shown);
 
@@ -120,25 +117,25 @@ static void check_mdev(const Holder *holder, GPtrArray *findings) {
 /* The kernel takes the console off by itself; with some drivers it has not lived through that. */
 static void check_console(const Holder *holder, GPtrArray *findings) {
         g_autofree char *remedy = g_strdup_printf(
-                "To be safe take it off first: echo 0 > /sys/class/vtconsole/%s/bind", holder->at);
+                "To be safe, unbind the console first: echo 0 > /sys/class/vtconsole/%s/bind",
+                holder->at);
 
         findings_warning(findings, REFUSAL_KNOWN_TROUBLE, holder->node, remedy,
-                         "The host's text console is on %s and goes with the GPU; not every driver "
-                         "lets go of one that shows it.",
+                         "The host's text console is on %s, which goes with the GPU; not every "
+                         "driver lets go of a GPU that shows it.",
                          holder->node);
 }
 
 static void check_module(const Holder *holder, GPtrArray *findings) {
-        g_autofree char *remedy = g_strdup_printf(
-                "Take it out first: modprobe -r %s, and for good: options %s modeset=0 in "
-                "/etc/modprobe.d.",
-                holder->node, holder->node);
+        g_autofree char *remedy =
+                g_strdup_printf("Unload it first: modprobe -r %s. For good, put this into a file "
+                                "in /etc/modprobe.d: options %s modeset=0",
+                                holder->node, holder->node);
 
-        findings_error(
-                findings, REFUSAL_GPU_BUSY, holder->at, remedy,
-                "The kernel module %s drives displays (modeset) and so has GPU %s, which its "
-                "driver, before version 580.94, then never lets go of.",
-                holder->node, holder->at);
+        findings_error(findings, REFUSAL_GPU_BUSY, holder->at, remedy,
+                       "The kernel module %s drives displays (modeset) and so holds GPU %s; a "
+                       "driver older than 580.94 then never lets go of it.",
+                       holder->node, holder->at);
 }
 
 void check_holders(const GPtrArray *holders, GPtrArray *findings) {

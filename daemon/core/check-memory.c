@@ -14,15 +14,14 @@
 /* libvirt looks for the mounts when it is started (libvirt 9.0.0, src/util/virfile.c,
  * virFileFindHugeTLBFS()); Debian mounts pages of the default size alone. */
 static void check_hugepages_mount(const char *size, GPtrArray *findings) {
-        g_autofree char *remedy = g_strdup_printf(
-                "Mount them, for good in /etc/fstab, and let libvirt see it: mkdir "
-                "-p /dev/hugepages%s && mount -t hugetlbfs -o pagesize=%s hugetlbfs "
-                "/dev/hugepages%s && systemctl restart libvirtd",
-                size, size, size);
+        g_autofree char *remedy =
+                g_strdup_printf("Mount them, for good in /etc/fstab, and restart libvirt: mkdir -p "
+                                "/dev/hugepages%s && mount -t hugetlbfs -o pagesize=%s hugetlbfs "
+                                "/dev/hugepages%s && systemctl restart libvirtd",
+                                size, size, size);
 
         findings_error(findings, REFUSAL_INVALID_OPTION, "hugepages", remedy,
-                       "Huge pages of %s are mounted nowhere, and libvirt needs a mount of them.",
-                       size);
+                       "Huge pages of %s are not mounted, and libvirt needs them mounted.", size);
 }
 
 /* A machine's memory must be all huge pages, and they must be there before it starts. */
@@ -39,8 +38,8 @@ void check_hugepages(const CheckFacts *facts, const Request *request, GPtrArray 
         if (request->memory_mib % page_mib != 0) {
                 findings_error(findings, REFUSAL_INVALID_OPTION, "hugepages",
                                "Make memory-mib a multiple of the page size.",
-                               "Machine %s is to have %" G_GUINT64_FORMAT
-                               " MiB of memory, which is no whole number of %s pages.",
+                               "Machine %s would have %" G_GUINT64_FORMAT
+                               " MiB of memory, which is not a whole number of %s pages.",
                                request->name, request->memory_mib, large ? "1G" : "2M");
                 return;
         }
@@ -65,10 +64,10 @@ static void check_free(const CheckFacts *facts, const MachineMemory *memory, uin
         if (facts->host.memory_available_mib == 0 || wanted <= facts->host.memory_available_mib)
                 return;
         findings_warning(findings, REFUSAL_INVALID_OPTION, "memory-mib",
-                         "See that there is as much: free -m and systemd-cgtop show what takes it. "
-                         "A file system's cache (ZFS's ARC) may count as taken, and is given back.",
+                         "Make sure there is enough: free -m and systemd-cgtop show what uses it. "
+                         "A file system's cache (ZFS's ARC) may count as used, but is given back.",
                          "The machine takes %" G_GUINT64_FORMAT
-                         " MiB of memory with QEMU's own%s, and the host has %" G_GUINT64_FORMAT
+                         " MiB of memory with QEMU's own%s, but the host has %" G_GUINT64_FORMAT
                          " MiB available",
                          wanted, memory->pinned ? ", all of it at once for its GPUs" : "",
                          facts->host.memory_available_mib);
@@ -116,7 +115,7 @@ static void check_promises(const CheckFacts *facts, const MachineMemory *memory,
                        "Let the kernel promise more: raise vm.overcommit_ratio, or sysctl "
                        "vm.overcommit_memory=0",
                        "The machine takes %" G_GUINT64_FORMAT
-                       " MiB of memory, and the kernel promises no more than %" G_GUINT64_FORMAT
+                       " MiB of memory, but the kernel promises no more than %" G_GUINT64_FORMAT
                        " MiB (vm.overcommit_memory is 2).",
                        memory->mib, facts->host.promises_left_mib);
 }
@@ -129,11 +128,12 @@ void check_memory(const CheckFacts *facts, const MachineMemory *memory, GPtrArra
                 g_autofree char *has = g_strdup_printf(
                         "The host has %" G_GUINT64_FORMAT " MiB of memory; %s.",
                         facts->host.memory_mib,
-                        facts->definition ? "give it less with virsh setmem and setmaxmem, --config"
-                                          : "ask for less");
+                        facts->definition
+                                ? "give the machine less with virsh setmem and setmaxmem, --config"
+                                : "ask for less");
 
                 findings_error(findings, REFUSAL_INVALID_OPTION, "memory-mib", has,
-                               "Machine %s is to have %" G_GUINT64_FORMAT
+                               "Machine %s would have %" G_GUINT64_FORMAT
                                " MiB of memory, more than the host has.",
                                memory->machine, memory->mib);
                 return;

@@ -32,9 +32,9 @@ Refusal *unread_refusal(PciAddress address) {
 
         pci_address_print(address, shown);
         return refusal_new(REFUSAL_INVALID_STATE, shown,
-                           "Try again in a moment: it is looked at again by itself. The service's "
+                           "Try again in a moment: the service keeps trying to read it. Its "
                            "journal says what went wrong: journalctl -u feos-vmd",
-                           "PCI device %s could not be looked at, so nothing is known of it now.",
+                           "PCI device %s could not be read, so its state is unknown for now.",
                            shown);
 }
 
@@ -176,11 +176,11 @@ static void check_boot_display(const DeviceFacts *device, const char *shown, GPt
 /* What may go wrong with the device itself, and need not. */
 static void check_condition(const DeviceFacts *device, const char *shown, GPtrArray *findings) {
         if (device->no_reset)
-                findings_warning(
-                        findings, REFUSAL_NO_RESET, shown,
-                        "Try a second start before you rely on it: some cards work again only when "
-                        "the host was booted anew.",
-                        "The kernel knows no way to reset GPU %s between two machines.", shown);
+                findings_warning(findings, REFUSAL_NO_RESET, shown,
+                                 "Try a second start before you rely on it: some cards work again "
+                                 "only after a reboot of the host.",
+                                 "The kernel knows no way to reset GPU %s between two machines.",
+                                 shown);
         if (device->power == POWER_OFF)
                 findings_warning(findings, REFUSAL_POWERED_DOWN, shown,
                                  "See that the card is powered and switched on; one that does not "
@@ -211,10 +211,10 @@ static void check_card(const CheckFacts *facts, const CheckCard *card, bool allo
 void check_hypervisor(const CheckFacts *facts, const char *subject, GPtrArray *findings) {
         if (facts->hypervisor.silent && !facts->domains_known)
                 findings_error(findings, REFUSAL_HYPERVISOR_UNAVAILABLE, subject,
-                               "See what holds it up: systemctl status libvirtd (or virtqemud). "
-                               "Machines run on when it is restarted.",
+                               "See what holds it up: systemctl status libvirtd (or virtqemud). A "
+                               "restart of libvirt does not stop machines.",
                                facts->hypervisor.connected
-                                       ? "libvirt at %s has not told its domains within 30 s."
+                                       ? "libvirt at %s has not listed its domains within 30 s."
                                        : "libvirt at %s has not answered within 30 s.",
                                facts->hypervisor.uri);
         else if (!facts->hypervisor.connected)
@@ -224,15 +224,14 @@ void check_hypervisor(const CheckFacts *facts, const char *subject, GPtrArray *f
         else if (!facts->domains_known)
                 findings_error(
                         findings, REFUSAL_HYPERVISOR_UNAVAILABLE, subject, "Try again in a moment.",
-                        "libvirt at %s has not told its domains yet.", facts->hypervisor.uri);
+                        "libvirt at %s has not listed its domains yet.", facts->hypervisor.uri);
         if (facts->hypervisor.elsewhere && facts->cards && facts->cards->len > 0)
-                findings_error(
-                        findings, REFUSAL_HYPERVISOR_UNAVAILABLE, subject,
-                        "Have vmd.conf say URI=qemu:///system in [Hypervisor], and start the "
-                        "service anew.",
-                        "libvirt at %s is not known to be the one of this host, so its "
-                        "machines can have none of this host's GPUs.",
-                        facts->hypervisor.uri);
+                findings_error(findings, REFUSAL_HYPERVISOR_UNAVAILABLE, subject,
+                               "Set URI=qemu:///system in [Hypervisor] of vmd.conf, and restart "
+                               "the service.",
+                               "libvirt at %s is not known to be this host's, so its machines "
+                               "cannot have this host's GPUs.",
+                               facts->hypervisor.uri);
 }
 
 static void check_cpus(const CheckFacts *facts, const Request *request, GPtrArray *findings) {
@@ -253,11 +252,12 @@ static void check_cpus(const CheckFacts *facts, const Request *request, GPtrArra
 static void tell_tap(const DeviceRequest *nic, bool now, GPtrArray *findings) {
         if (now)
                 findings_error(findings, REFUSAL_INVALID_OPTION, nic->source,
-                               "End what has it open, or make another one: ip tuntap add mode tap",
+                               "Close what has it open, or make another one: ip tuntap add dev "
+                               "NAME mode tap",
                                "Tap device %s is in use.", nic->source);
         else
                 findings_warning(findings, REFUSAL_INVALID_OPTION, nic->source,
-                                 "Nothing yet; Start refuses if it is so still.",
+                                 "Nothing to do yet; Start refuses if it is still so.",
                                  "Tap device %s is in use.", nic->source);
 }
 
@@ -270,13 +270,13 @@ static void check_tap(const DeviceRequest *nic, NetdevKind netdev, bool now, GPt
                 break;
         case NETDEV_TAP_QUEUES:
                 findings_error(findings, REFUSAL_INVALID_OPTION, nic->source,
-                               "Make it without multi_queue: ip tuntap add mode tap",
-                               "Tap device %s has several queues, and libvirt opens it with one.",
+                               "Make it without multi_queue: ip tuntap add dev NAME mode tap",
+                               "Tap device %s has several queues, but libvirt opens it with one.",
                                nic->source);
                 break;
         default:
                 findings_error(findings, REFUSAL_INVALID_OPTION, nic->source,
-                               "Make it first: ip tuntap add mode tap",
+                               "Make it first: ip tuntap add dev NAME mode tap",
                                "The host has no tap device %s.", nic->source);
                 break;
         }

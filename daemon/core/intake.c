@@ -374,7 +374,7 @@ static void intake_end_without_wish(Intake *intake) {
         if (!findings_first_error(intake->findings))
                 findings_error(intake->findings, REFUSAL_INVALID_STATE, intake->machine,
                                "Try again in a moment; virsh dumpxml shows its definition.",
-                               "libvirt does not tell how machine %s is defined.", intake->machine);
+                               "libvirt does not say how machine %s is defined.", intake->machine);
         intake_end(intake);
 }
 
@@ -423,8 +423,8 @@ static void intake_finish(Intake *intake) {
 
 static void intake_give_up(Intake *intake) {
         findings_error(intake->findings, REFUSAL_INVALID_STATE, intake->request->name, "Try again.",
-                       "The machines, or their disks, have changed whenever the host was asked "
-                       "about those of machine %s.",
+                       "Machines or their disks kept changing while the service checked the disks "
+                       "of machine %s.",
                        intake->request->name);
         intake_end(intake);
 }
@@ -537,7 +537,7 @@ Machine *intake_machine(const Intake *intake, Refusal **ret) {
         else
                 *ret = refusal_new(
                         REFUSAL_INVALID_STATE, intake->machine, "Look at it, then call again.",
-                        "Machine %s has been given another name or other GPUs meanwhile.",
+                        "Machine %s has been given another name or other GPUs in the meantime.",
                         intake->machine);
         return NULL;
 }

@@ -195,12 +195,13 @@ static void launch_miss(Launch *launch, PciAddress function, PciAddress gpu) {
         char shown[PCI_ADDRESS_BUFFER], whole[PCI_ADDRESS_BUFFER];
 
         pci_address_print(gpu, whole);
-        launch_fail(launch,
-                    refusal_new(REFUSAL_INVALID_STATE, whole,
-                                "See with virsh dumpxml --inactive what its definition says, then "
-                                "call again.",
-                                "libvirt has started machine %s without PCI device %s of GPU %s.",
-                                launch->name, pci_address_print(function, shown), whole));
+        launch_fail(
+                launch,
+                refusal_new(
+                        REFUSAL_INVALID_STATE, whole,
+                        "Look at its definition with virsh dumpxml --inactive, then call again.",
+                        "libvirt has started machine %s without PCI device %s of GPU %s.",
+                        launch->name, pci_address_print(function, shown), whole));
 }
 
 /* libvirt gives a machine what the definition says by then, and that may have been edited since it
@@ -272,11 +273,12 @@ static void launch_look_at_domain(Launch *launch, const Domain *domain) {
         if (!domain || (g_str_equal(domain->facts->name, launch->name) &&
                         pci_addresses_equal(domain->facts->gpus, launch->gpus)))
                 return;
-        launch_fail(launch,
-                    refusal_new(REFUSAL_INVALID_STATE, launch->name, "Look at it, then call again.",
-                                "Machine %s has been given another name or other GPUs while "
-                                "it was to start.",
-                                launch->name));
+        launch_fail(
+                launch,
+                refusal_new(
+                        REFUSAL_INVALID_STATE, launch->name, "Look at it, then call again.",
+                        "Machine %s was given another name or other GPUs before it could start.",
+                        launch->name));
 }
 
 static void launch_start(Launch *launch) {

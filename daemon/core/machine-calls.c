@@ -12,8 +12,8 @@ Refusal *no_such_machine(const char *name) {
 Refusal *machine_refusal(const Machine *machine, MachineEvent event) {
         if (machine->launch && machine->state == MACHINE_CREATED)
                 return refusal_new(REFUSAL_INVALID_STATE, machine->name,
-                                   "Wait until its Create is answered.",
-                                   "Machine %s is being created.", machine->name);
+                                   "Wait until its Create replies.", "Machine %s is being created.",
+                                   machine->name);
         return refusal_new(REFUSAL_INVALID_STATE, machine->name,
                            machine_help(machine->state, event), "Machine %s is %s.", machine->name,
                            machine_state_to_string(machine->state));
@@ -51,7 +51,7 @@ Machine *machine_to_ask(Manager *manager, const char *uuid, MachineEvent event, 
         if (manager_deletes(manager, machine)) {
                 call_refuse(done, userdata,
                             refusal_new(REFUSAL_INVALID_STATE, machine->name,
-                                        "Wait until it is gone, then create it anew.",
+                                        "Wait until it is gone, then create it again.",
                                         "Machine %s is being deleted.", machine->name));
                 return NULL;
         }
@@ -112,7 +112,7 @@ static void call_end_launch(Call *call, Launch *launch, const char *how) {
         call->awaits_launch = true;
         launch_cancel(launch,
                       refusal_new(REFUSAL_INVALID_STATE, launch->name,
-                                  "Start it again, or create it again, if it is to run.",
+                                  "If it should run, start it or create it again.",
                                   "Machine %s was %s while it was starting.", launch->name, how));
 }
 

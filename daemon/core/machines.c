@@ -141,7 +141,7 @@ static MachineEvent domain_observation(const Domain *domain, const char **ret_re
         if (!domain_may_live(domain)) {
                 if (facts->first_start != FIRST_START_DONE && !domain->has_run)
                         return MACHINE_SEEN_NEVER_STARTED;
-                *ret_reason = domain->unreaped ? "QEMU died; its GPUs go home when libvirt is back"
+                *ret_reason = domain->unreaped ? "QEMU died; its GPUs go back when libvirt does"
                                                : off_reason_to_string(facts->off_reason);
                 return facts->off_reason == DOMAIN_OFF_CRASHED ? MACHINE_SEEN_CRASHED
                                                                : MACHINE_SEEN_OFF;

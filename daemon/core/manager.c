@@ -233,7 +233,7 @@ static Refusal *another_gpu(PciAddress address) {
 
         return refusal_new(REFUSAL_INVALID_STATE, pci_address_print(address, shown),
                            "Look at it, then call again.",
-                           "Another card has been plugged in at %s meanwhile.", shown);
+                           "Another card has been plugged in at %s in the meantime.", shown);
 }
 
 static void bind_judged(Intake *intake, GPtrArray *findings) {

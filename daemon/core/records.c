@@ -83,15 +83,16 @@ static char *fault_message(PciAddress address, int r) {
 
         pci_address_print(address, shown);
         if (r == -EPROTONOSUPPORT)
-                return g_strdup_printf("Its record in the ledger, /run/feos-vmd/%s.card, is of a "
-                                       "newer version of this service, which alone knows where the "
-                                       "card belongs. Install that version again; or give the card "
-                                       "back by hand and remove the file.",
+                return g_strdup_printf("A newer version of this service wrote its record in the "
+                                       "ledger, /run/feos-vmd/%s.card, and only that version knows "
+                                       "where the card belongs. Install that version again; or "
+                                       "give the card back by hand and remove the file.",
                                        shown);
-        return g_strdup_printf("Its record in the ledger, /run/feos-vmd/%s.card, which says where "
-                               "the card belongs, could not be read or kept; the service's journal "
-                               "says why (journalctl -u feos-vmd). It is tried again by itself.",
-                               shown);
+        return g_strdup_printf(
+                "Its record in the ledger, /run/feos-vmd/%s.card, which says where the card "
+                "belongs, could not be read or written; the service's journal says why (journalctl "
+                "-u feos-vmd). The service keeps trying.",
+                shown);
 }
 
 void gpu_learn_record(Manager *manager, Gpu *gpu) {

@@ -41,7 +41,7 @@ static void wait_for(BootMark *mark, uint64_t usec) {
         if (r >= 0)
                 r = sd_event_source_set_enabled(mark->timer, SD_EVENT_ONESHOT);
         if (r < 0)
-                sd_journal_print(LOG_ERR, "cannot set the clock for another look at the boot: %s",
+                sd_journal_print(LOG_ERR, "cannot set the timer for another look at the boot: %s",
                                  g_strerror(-r));
         mark->waiting = r >= 0;
 }
@@ -50,9 +50,8 @@ static void wait_for(BootMark *mark, uint64_t usec) {
 static int try_later(BootMark *mark, const char *what, const char *why, int r) {
         if (mark->wait == 0)
                 sd_journal_print(LOG_WARNING,
-                                 "%s, so that it is not known whether the host was booted since; "
-                                 "machines that start with it wait for that, and it is tried "
-                                 "again: %s",
+                                 "%s, so whether the host was booted since is unknown; machines "
+                                 "that start with the host wait, and the service tries again: %s",
                                  what, why);
         mark->wait = mark->wait == 0 ? FIRST_USEC : MIN(mark->wait * 2, LAST_USEC);
         wait_for(mark, mark->wait);
@@ -85,7 +84,7 @@ static int on_answer(sd_bus_message *reply, void *userdata, sd_bus_error *ret_er
                 wait_for(mark, 0);
         else
                 (void)try_later(mark, "systemd does not say when the userspace came up",
-                                error ? error->message ?: error->name : "a strange answer",
+                                error ? error->message ?: error->name : "an unexpected answer",
                                 -EAGAIN);
         return 1;
 }

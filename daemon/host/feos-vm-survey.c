@@ -279,7 +279,8 @@ static int link_survey(const char *text) {
         pci_address_print(parsed, address);
         r = device_answers(address);
         if (r < 0) {
-                fprintf(stderr, "whether %s answers is not known: %s\n", address, g_strerror(-r));
+                fprintf(stderr, "cannot find out whether %s answers: %s\n", address,
+                        g_strerror(-r));
                 return EXIT_FAILURE;
         }
         if (r == 0) {

@@ -321,8 +321,8 @@ int ledger_set_aside(Ledger *ledger, PciAddress card) {
 
         if (r >= 0)
                 sd_journal_print(LOG_WARNING,
-                                 "the ledger's %s is of another card than the one that is there "
-                                 "now; it was moved aside to %s",
+                                 "the ledger's %s is not of the card that is there now; it was "
+                                 "moved aside to %s",
                                  name, aside);
         return r;
 }

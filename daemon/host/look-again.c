@@ -53,7 +53,7 @@ static void timer_set(LookAgain *again) {
                 r = sd_event_source_set_enabled(
                         again->timer, next == UINT64_MAX ? SD_EVENT_OFF : SD_EVENT_ONESHOT);
         if (r < 0)
-                sd_journal_print(LOG_ERR, "cannot set the clock for another look: %s",
+                sd_journal_print(LOG_ERR, "cannot set the timer for another look: %s",
                                  g_strerror(-r));
 }
 
@@ -66,8 +66,8 @@ static void failure_tell(PciAddress address, LookAt what, int r) {
                                  g_strerror(-r));
         else if (r == -EPROTONOSUPPORT)
                 sd_journal_print(LOG_WARNING,
-                                 "the ledger's record of %s is of a newer version of this service; "
-                                 "the card is left alone until that is gone",
+                                 "a newer version of this service wrote the ledger's record of %s; "
+                                 "the card is left alone until that record is gone",
                                  shown);
         else
                 sd_journal_print(LOG_WARNING,

@@ -36,7 +36,7 @@ static bool node_is_mapped_partition(const Node *node) {
 
 /* What could not be read may say that the device is in use. */
 static char *unknown_words(int error) {
-        return g_strdup_printf("may be used by the host, which could not be found out: %s",
+        return g_strdup_printf("may be used by the host; it could not be found out: %s",
                                g_strerror(-error));
 }
 

@@ -58,13 +58,12 @@ const char *bootable_survey(int fd, const char **ret_remedy) {
                 return "could not be read";
         head.length = (size_t)n;
 
-        *ret_remedy = "Take the kernel's file as its packages have it, such as /boot/vmlinuz-*.";
+        *ret_remedy = "Use the kernel as its package installs it, such as /boot/vmlinuz-*.";
         if (head_has(&head, AT_ARM64_MAGIC, "ARM\x64", 4))
                 return "is a kernel for other processors than the machine's (arm64)";
         if (head_has(&head, AT_MAGIC, "HdrS", 4))
-                return setup_is_whole(&head, (uint64_t)status.st_size)
-                               ? NULL
-                               : "is a kernel that is cut short";
+                return setup_is_whole(&head, (uint64_t)status.st_size) ? NULL
+                                                                       : "is a truncated kernel";
         if (head_has(&head, 0, "MZ", 2) ||
             head_has(&head, 0,
                      "\x7f"
@@ -72,5 +71,5 @@ const char *bootable_survey(int fd, const char **ret_remedy) {
                      4) ||
             head_has_multiboot(&head))
                 return NULL;
-        return "is no kernel that QEMU can boot";
+        return "is not a kernel that QEMU can boot";
 }

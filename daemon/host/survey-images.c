@@ -126,18 +126,17 @@ static ImageAnswer *unknown_refuse(const Search *search, const Walk *walk) {
         bool kept_out = walk->error == -EACCES || walk->error == -EPERM;
 
         return answer_new(search->path, IMAGE_NOT_ALLOWED, why,
-                          kept_out ? "Let root look into that folder: on a file server by "
-                                     "no_root_squash, or by the folder's mode."
+                          kept_out ? "Let root look into that folder: export it with "
+                                     "no_root_squash on a file server, or change the folder's mode."
                                    : "See whether the file system there answers; mount it again, "
                                      "or take the directory out of the configuration.");
 }
 
 static ImageAnswer *walk_refuse(const Search *search, const Walk *walk) {
         if (walk->bent)
-                return answer_new(
-                        search->path, IMAGE_NOT_ALLOWED, walk->bent,
-                        "Have that belong to root, and take the right to write from group "
-                        "and others (chown root, chmod go-w), or use another folder.");
+                return answer_new(search->path, IMAGE_NOT_ALLOWED, walk->bent,
+                                  "Make root its owner and take write permission from group and "
+                                  "others (chown root, chmod go-w), or use another folder.");
         switch (-walk->error) {
         case ENOENT:
         case ENOTDIR:
@@ -163,12 +162,12 @@ static ImageAnswer *found_answer(const Search *search, const Walk *walk) {
 
         answer->block = block;
         if (use)
-                image_answer_refuse(answer, use,
-                                    "Unmount it, or take it out of what is made of it, or use "
-                                    "another one.");
+                image_answer_refuse(
+                        answer, use,
+                        "Unmount it, or remove it from what is made of it, or use another one.");
         else if (r < 0) {
-                g_autofree char *why = g_strdup_printf("is made of what could not be looked at: %s",
-                                                       g_strerror(-r));
+                g_autofree char *why = g_strdup_printf(
+                        "is made of something that could not be looked at: %s", g_strerror(-r));
 
                 image_answer_refuse(answer, why, NULL);
         } else
@@ -281,13 +280,14 @@ static ImageAnswer *unlisted_refuse(const Search *search, const char *device) {
         g_autofree char *listed = device ? listed_name_find(search->rules, device) : NULL;
         g_autofree char *shown = listed ? refusal_show(listed) : NULL;
         g_autofree char *remedy =
-                listed ? g_strdup_printf("The listed name %s leads to that device now: if it is "
-                                         "meant, use that name, and where a machine's definition "
-                                         "has the other one, edit it (virsh edit).",
+                listed ? g_strdup_printf("The listed name %s leads to that device now: if you mean "
+                                         "that device, use the listed name, in a machine's "
+                                         "definition too (virsh edit).",
                                          shown)
-                       : g_strdup("Name a device as BlockDevices= lists it, or list it there by a "
-                                  "name that it keeps, as in /dev/disk/by-id; where a machine's "
-                                  "definition has another name, edit it (virsh edit).");
+                       : g_strdup("Use a name that BlockDevices= lists, or list the device there "
+                                  "by a name that it keeps, as in /dev/disk/by-id. A machine's "
+                                  "definition that has another name needs that name too (virsh "
+                                  "edit).");
 
         return answer_new(search->path, IMAGE_NOT_ALLOWED,
                           "is not a name of a block device that the administrator has listed",

@@ -34,8 +34,8 @@
 #define SNAPSHOT_BYTES            40
 #define BACKING_NAME_BYTES_MAX    1023
 
-#define DAMAGED        "has a header of the format qcow2 that is damaged"
-#define REMEDY_DAMAGED "Repair it with qemu-img check -r all, or take a copy that is whole."
+#define DAMAGED        "has a damaged qcow2 header"
+#define REMEDY_DAMAGED "Repair it with qemu-img check -r all, or use an intact copy."
 
 typedef struct Qcow2Header {
         uint32_t magic, version;
@@ -207,20 +207,21 @@ static bool extensions_take(const GByteArray *cluster, const Qcow2Header *header
 }
 
 static const char *header_refuse(const Qcow2Header *header, const char **ret_remedy) {
-        *ret_remedy = "Make one file of it all with qemu-img convert.";
+        *ret_remedy = "Use qemu-img convert to make one file of it all.";
         if (header->backing_offset != 0)
                 return "has a backing file";
         if (header->incompatible & FEATURE_EXTERNAL_DATA)
                 return "keeps its data in another file";
 
-        *ret_remedy = "Make a copy that is not encrypted with qemu-img convert, and let the guest "
-                      "encrypt what is in it.";
+        *ret_remedy = "Use qemu-img convert to make an unencrypted copy, and let the guest encrypt "
+                      "what is in it.";
         if (header->crypt_method != 0)
                 return "is encrypted, and QEMU gets no key for it";
 
-        *ret_remedy = "Make a copy without it, with qemu-img convert of the version that made it.";
+        *ret_remedy = "Use qemu-img convert, of the version that made the image, to make a copy "
+                      "without that feature.";
         if (header->incompatible & ~FEATURES_KNOWN)
-                return "needs a feature of the format qcow2 that is not known here";
+                return "needs an unknown feature of the format qcow2";
 
         *ret_remedy = REMEDY_DAMAGED;
         if (header->incompatible & FEATURE_CORRUPT)

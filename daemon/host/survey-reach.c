@@ -55,9 +55,7 @@ static bool path_is_restricted(const char *path) {
 static void confinement_survey(const char *path, ImageAnswer *answer) {
         if (path_is_pattern(path))
                 image_answer_refuse(
-                        answer,
-                        "has a character in its name, or in a folder's on the way, that "
-                        "AppArmor takes for a pattern",
+                        answer, "has a character in its path that AppArmor takes for a pattern",
                         "Rename it without any of [ ] * ? { } ^ \" and the backslash, and "
                         "without control characters.");
         else if (path_is_restricted(path))
@@ -76,7 +74,7 @@ static void shut_survey(const Walk *walk, ImageAnswer *answer) {
                                                folder, who);
 
         image_answer_refuse(answer, why,
-                            "Let others pass that folder (chmod o+x), or use another one.");
+                            "Let others enter that folder (chmod o+x), or use another one.");
 }
 
 /* A server that makes nobody of root lets libvirt give the file to no user either. @error is what
@@ -90,9 +88,9 @@ static void squashed_survey(const Walk *walk, bool qcow2, int error, ImageAnswer
         why = g_strdup_printf("could not be read by root%s: %s",
                               qcow2 ? "" : ", nor by QEMU's user", g_strerror(error));
         image_answer_refuse(answer, why,
-                            qcow2 ? "Let root read it: on a file server by no_root_squash, or by "
-                                    "the file's mode (chmod o+r). Or convert it to raw, which is "
-                                    "not looked into."
+                            qcow2 ? "Let root read it: export it with no_root_squash on a file "
+                                    "server, or change the file's mode (chmod o+r). Or convert it "
+                                    "to raw, which is not looked into."
                                   : "Give it to QEMU's user on the server, or export the folder "
                                     "with no_root_squash.");
 }
@@ -155,11 +153,10 @@ static void device_survey(const Walk *walk, ImageAnswer *answer) {
         if (r < 0)
                 unread_survey(-r, answer);
         else if (r == 0 || strcmp(size, "0") == 0)
-                image_answer_refuse(
-                        answer,
-                        r == 0 ? "has the number of a block device that is not there"
-                               : "is a block device of no size: nothing is in it",
-                        "See what the device is, and whether it has its medium or file.");
+                image_answer_refuse(answer,
+                                    r == 0 ? "is the node of a block device that does not exist"
+                                           : "is a block device of size 0",
+                                    "See whether the device has its medium or backing file.");
 }
 
 static bool file_is_read_only(int fd) {

@@ -140,11 +140,12 @@ static void tell_what_is_lost(Connector *self) {
         if (facts->on_this_host || facts->test || self->told)
                 return;
         self->told = true;
-        sd_journal_print(LOG_WARNING,
-                         "libvirt at %s is not known to be the one of this host (qemu:///system): "
-                         "its machines get no GPU and no Ignition configuration, no folder is made "
-                         "for their consoles' logs, and that one has ended is only libvirt's word.",
-                         self->uri);
+        sd_journal_print(
+                LOG_WARNING,
+                "libvirt at %s is not known to be this host's (qemu:///system): its machines get "
+                "no GPU, no Ignition configuration and no folder for their console logs, and the "
+                "service has only libvirt's word that one has ended.",
+                self->uri);
 }
 
 /* Main thread. */

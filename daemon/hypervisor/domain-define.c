@@ -111,8 +111,8 @@ static Refusal *refuse_text_of_another(Line *line, const char *name, const char 
         shown = refusal_show(user);
         return refusal_new(REFUSAL_MACHINE_EXISTS, uuid,
                            "Choose another UUID, or remove that domain first.",
-                           "The libvirt domain %s, a clone, has the Ignition configuration of an "
-                           "earlier machine with the UUID %s.",
+                           "The libvirt domain %s, a clone, still uses the Ignition configuration "
+                           "of an earlier machine with the UUID %s.",
                            shown, uuid);
 }
 

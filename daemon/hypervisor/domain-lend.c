@@ -88,7 +88,7 @@ bool domain_lend(virDomainPtr domain) {
         lent_add(domain);
         xml = definition_take(domain);
         if (xml && definition_for_start(xml, are_on_vfio(xml), &edited) > 0)
-                (void)define(domain, edited, "make ready");
+                (void)define(domain, edited, "prepare");
         return xml;
 }
 
@@ -98,7 +98,7 @@ static char *take_back(virDomainPtr domain, bool started) {
 
         /* What could not be asked is looked at again: domain_mend(). */
         if (xml && definition_at_rest(xml, started, &edited) > 0 &&
-            define(domain, edited, "put to rest"))
+            define(domain, edited, "restore"))
                 return g_steal_pointer(&edited);
         return NULL;
 }

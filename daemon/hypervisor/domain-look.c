@@ -99,8 +99,7 @@ static int xml_parse(virDomainPtr domain, const char *xml, bool definition, Doma
                            : domain_xml_parse(xml, &volumes, facts);
 
         if (r < 0)
-                sd_journal_print(LOG_WARNING, "The XML of domain %s is none that can be read.",
-                                 facts->name);
+                sd_journal_print(LOG_WARNING, "Cannot read the XML of domain %s.", facts->name);
         return r;
 }
 
@@ -166,9 +165,9 @@ static void process_look_for(Line *line, virDomainPtr domain, DomainFacts *facts
         shown = refusal_show(facts->name);
         sd_journal_print(
                 LOG_WARNING,
-                "No QEMU of this host can be found for domain %s: there is no such process, "
-                "or no file of it in " PID_DIRECTORY ". That it has ended is only libvirt's "
-                "word.",
+                "Cannot find the QEMU of domain %s on this host: there is no such process, or no "
+                "file of it in " PID_DIRECTORY ". The service has only libvirt's word for when it "
+                "ends.",
                 shown);
 }
 

@@ -11,20 +11,20 @@
 #include <string.h>
 
 static Refusal *refuse_taken_back(const char *doing, const char *name) {
-        return refusal_new(REFUSAL_NO_SUCH_MACHINE, name,
-                           "Use virsh for it. It is a machine again when its <metadata> has the "
-                           "element feos:machine again.",
-                           "The service does not %s %s: somebody has taken the element "
-                           "feos:machine out of its libvirt domain, which is not a machine of the "
-                           "service any more.",
-                           doing, name);
+        return refusal_new(
+                REFUSAL_NO_SUCH_MACHINE, name,
+                "Use virsh for it. It becomes a machine again when its <metadata> has that element "
+                "again.",
+                "The service does not %s %s: somebody has removed the element feos:machine from "
+                "its libvirt domain, so it is no longer a machine of the service.",
+                doing, name);
 }
 
 static Refusal *refuse_renamed(virDomainPtr domain, const char *doing, const char *name) {
         g_autofree char *now = refusal_show(virDomainGetName(domain));
 
         return refusal_new(REFUSAL_INVALID_STATE, name, "Look at it again, then call again.",
-                           "The service does not %s %s: that libvirt domain is called %s by now.",
+                           "The service does not %s %s: that libvirt domain is now called %s.",
                            doing, name, now);
 }
 

@@ -61,9 +61,9 @@ char *domain_xml_for_rehearsal(const char *xml) {
 
 static Refusal *refuse_console(const char *path, const char *name, int error) {
         return refusal_new(REFUSAL_HYPERVISOR_FAILED, name,
-                           "Make room there, see who may write to it, or remove what has its name.",
-                           "%s, for what the console of machine %s says, could not be made: %s",
-                           path, name, g_strerror(error));
+                           "Make room there, check its permissions, or remove what has its name.",
+                           "Cannot make %s for the console log of machine %s: %s", path, name,
+                           g_strerror(error));
 }
 
 /* virtlogd opens the log, and makes no folder for it. What a guest prints is nobody's but the
@@ -107,8 +107,7 @@ static Refusal *texts_look(const char *xml, const char *name) {
                                 REFUSAL_INVALID_STATE, name,
                                 "Put it back, or delete the machine and create it again with the "
                                 "option ignition.",
-                                "Machine %s is to be given the file %s, which is not there.", name,
-                                path);
+                                "Machine %s needs the file %s, which does not exist.", name, path);
         }
         return NULL;
 }
@@ -140,7 +139,7 @@ static Refusal *command_line_try(Line *line, const char *xml, const char *name) 
         if (line_error_is_lost(line))
                 return domain_refuse_lost(DOING, name);
         return refusal_new(REFUSAL_HYPERVISOR_FAILED, name,
-                           "No card was touched. Mend the host, or the machine's definition.",
+                           "No card was touched. Fix the host or the machine's definition.",
                            "libvirt could not " DOING " %s: %s.", name, clear);
 }
 

@@ -74,7 +74,7 @@ static Refusal *undefine(Line *line, virDomainPtr domain, const char *name) {
         if (virDomainIsActive(domain) == 1)
                 return refusal_new(REFUSAL_INVALID_STATE, name,
                                    "See who has started it, then call again.",
-                                   "Machine %s runs: somebody has started it meanwhile.", name);
+                                   "Machine %s already runs: somebody else has started it.", name);
         /* libvirt refuses to leave any of these behind, and its test driver to hear of them. */
         if (!line_facts(line)->test)
                 flags = VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA |

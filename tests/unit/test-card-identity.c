@@ -87,7 +87,7 @@ static void a_card_is_known_by_its_functions(void **state) {
                 if (!was || !is)
                         fail_msg("\"%s\" does not say \"%s\", then \"%s\"", finding->message,
                                  cases[i].was, cases[i].is);
-                assert_non_null(strstr(finding->remedy, "create it anew"));
+                assert_non_null(strstr(finding->remedy, "create it again"));
         }
 }
 

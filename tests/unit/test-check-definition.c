@@ -16,8 +16,8 @@ static void a_function_of_the_card_that_the_definition_lacks(void **state) {
         scene_define(scene);
         g_array_remove_index(scene->definition.hostdevs, 1);
         expect_remedy(scene, REFUSAL_INVALID_STATE, "0000:01:00.0",
-                      "Machine box has GPU 0000:01:00.0, and its definition does not have PCI "
-                      "device 0000:01:00.1 of that card.",
+                      "Machine box has GPU 0000:01:00.0, but its definition lacks PCI device "
+                      "0000:01:00.1 of that card.",
                       "virsh edit");
 }
 
@@ -31,8 +31,8 @@ static void a_gpu_of_the_definition_that_is_none_of_the_machines(void **state) {
         add_function(other->companions, "03:00.0", 0x030000, "nouveau");
         scene_add_hostdev(scene, "03:00.1", other);
         expect(scene, REFUSAL_INVALID_STATE, "0000:03:00.1",
-               "The definition of machine box has PCI device 0000:03:00.1, of GPU 0000:03:00.0, "
-               "and the machine's GPUs are 0000:01:00.0.");
+               "The definition of machine box has PCI device 0000:03:00.1 of GPU 0000:03:00.0, "
+               "but the machine's GPUs are 0000:01:00.0.");
 }
 
 static void a_card_that_libvirt_would_move_itself(void **state) {
@@ -70,7 +70,7 @@ static void a_device_that_is_not_there_or_cannot_be_looked_at(void **state) {
         scene = scene_new();
         scene_define(scene);
         scene_add_hostdev(scene, "04:00.0", NULL);
-        expect(scene, REFUSAL_INVALID_STATE, "0000:04:00.0", "could not be looked at");
+        expect(scene, REFUSAL_INVALID_STATE, "0000:04:00.0", "could not be read");
 }
 
 static void another_card_than_it_was_made_with(void **state) {

@@ -77,7 +77,8 @@ static void a_disk_that_takes_no_writes_is_only_to_be_read(void **state) {
         Scene *scene = scene_with_image(1);
 
         answer_of(scene)->read_only = true;
-        expect_remedy(scene, REFUSAL_IMAGE_NOT_ALLOWED, "disk.img", "takes no writes", "read-only");
+        expect_remedy(scene, REFUSAL_IMAGE_NOT_ALLOWED, "disk.img", "cannot be written to",
+                      "read-only");
         scene = scene_new();
         add_disk(scene, "cd.iso", 1, true)->read_only = true;
         expect_nothing(scene);
@@ -88,7 +89,7 @@ static void a_definition_that_has_a_device_as_a_file(void **state) {
 
         scene_define(scene);
         answer_of(scene)->block = true;
-        expect_remedy(scene, REFUSAL_INVALID_STATE, "disk.img", "as a file, and it is a block",
+        expect_remedy(scene, REFUSAL_INVALID_STATE, "disk.img", "as a file, but it is a block",
                       "type='block'");
         scene = scene_with_image(1);
         answer_of(scene)->block = true; /* a Create has not said which it is */
@@ -100,8 +101,8 @@ static void one_thing_as_two_disks(void **state) {
 
         add_disk(scene, "link.img", 7, false);
         expect(scene, REFUSAL_INVALID_OPTION, "link.img",
-               "File link.img (/images/link.img) is to be two disks of one machine: it is, or is "
-               "made of, disk.img (/images/disk.img) too.");
+               "File link.img (/images/link.img) would be two disks of one machine: it is "
+               "disk.img (/images/disk.img) too, or shares storage with it.");
         scene = scene_with_image(7);
         add_disk(scene, "disk.img", 7, true); /* the other is written */
         expect(scene, REFUSAL_INVALID_OPTION, "disk.img", "two disks of one machine.");
@@ -161,11 +162,12 @@ static void a_disk_of_another_machine(void **state) {
         expect(scene_with_use(use, 7), REFUSAL_INVALID_OPTION, "disk.img", "by machine other");
         use.now = false;
         expect_warning(scene_with_use(use, 7), REFUSAL_INVALID_OPTION, "disk.img",
-                       "is a disk of machine other, as /images/disk.img too, which does not run");
+                       "is also a disk of machine other, which does not run and has it as "
+                       "/images/disk.img");
         use.now = true;
         scene = scene_with_use(use, 7);
         scene->request->start = false; /* it need not have it when ours starts */
-        expect_warning(scene, REFUSAL_INVALID_OPTION, "disk.img", "too, which runs");
+        expect_warning(scene, REFUSAL_INVALID_OPTION, "disk.img", "which runs");
         use.own = true;
         scene = scene_with_use(use, 7);
         scene->request->start = false;
@@ -192,10 +194,11 @@ static void what_nobody_can_look_at_is_compared_by_name_or_told(void **state) {
         expect(scene_with_use(use, 0), REFUSAL_INVALID_OPTION, "disk.img", "in use by");
         use.path = "/elsewhere\n";
         expect_warning(scene_with_use(use, 0), REFUSAL_INVALID_OPTION, "/elsewhere\\n",
-                       "Machine other runs with file /elsewhere\\n, of which it is not known");
+                       "Machine other runs with file /elsewhere\\n, and what that name leads to is "
+                       "unknown");
         use.found = 0; /* it runs, so what it has is not what has that name now */
         expect_warning(scene_with_use(use, 0), REFUSAL_INVALID_OPTION, "/elsewhere\\n",
-                       "not known");
+                       "is unknown");
         use.now = false;
         expect_nothing(scene_with_use(use, 0));
 }

@@ -49,7 +49,7 @@ static void a_bridge_on_a_driver_that_does_dma_takes_the_group_from_vfio(void **
                "echo 0000:06:00.0 > /sys/bus/pci/drivers/shpchp/unbind, or boot with "
                "initcall_blacklist=shpcd_init");
         expect(judge(0x060000, "ie31200_edac", false), REFUSAL_GROUP_NOT_VIABLE,
-               "bridges whose drivers keep VFIO from the group: 0000:06:00.0 (ie31200_edac)",
+               "bridges whose drivers keep VFIO out of the group: 0000:06:00.0 (ie31200_edac)",
                "echo 0000:06:00.0 > /sys/bus/pci/drivers/ie31200_edac/unbind");
 }
 

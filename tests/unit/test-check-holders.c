@@ -18,13 +18,13 @@ typedef struct Row {
 static const Row rows[] = {
         { HOLDER_SHARER, 42, "/dev/nvidia-uvm", "", SEVERITY_WARNING, REFUSAL_GPU_BUSY,
           "/dev/nvidia-uvm",
-          "Process 42 (python3, unit job.service, user alice) has /dev/nvidia-uvm open, which the "
-          "driver has for all of its GPUs.",
-          "If it uses this GPU end it first", "python3" },
+          "Process 42 (python3, unit job.service, user alice) has /dev/nvidia-uvm open, a node "
+          "that all GPUs of the driver share.",
+          "If it uses this GPU, end it first", "python3" },
         { HOLDER_UNSEEN, 42, "", "Permission denied", SEVERITY_WARNING, REFUSAL_GPU_BUSY, "42",
-          "What process 42 (python3, unit job.service, user alice) has open could not be found "
-          "out: Permission denied.",
-          "keeps the service from looking into /proc", "python3" },
+          "Cannot find out what process 42 (python3, unit job.service, user alice) has open: "
+          "Permission denied.",
+          "keeps the service from reading /proc", "python3" },
         { HOLDER_MEMBER, 0, "/dev/sdb1", "1b2c-3d", SEVERITY_ERROR, REFUSAL_GPU_BUSY, "/dev/sdb1",
           "/dev/sdb1 is part of the mounted btrfs 1b2c-3d.", "findmnt -t btrfs",
           "part of the mounted btrfs 1b2c-3d" },

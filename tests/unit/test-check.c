@@ -180,7 +180,7 @@ static void libvirt_away_or_not_ready(void **state) {
         expect(scene, REFUSAL_HYPERVISOR_UNAVAILABLE, "box", "qemu:///system");
         scene = scene_new();
         scene->facts.domains_known = false;
-        expect(scene, REFUSAL_HYPERVISOR_UNAVAILABLE, "box", "not told");
+        expect(scene, REFUSAL_HYPERVISOR_UNAVAILABLE, "box", "not listed");
 }
 
 static void libvirt_of_another_host_gets_no_gpu(void **state) {
@@ -224,7 +224,7 @@ static void huge_pages_that_are_not_reserved_are_told_with_their_numbers(void **
         scene->request->hugepages = HUGEPAGES_1G;
         scene->request->memory_mib = 1500;
         scene->facts.host.hugepages_1g_free = scene->facts.host.hugepages_1g_total = 8;
-        expect(scene, REFUSAL_INVALID_OPTION, "hugepages", "no whole number of 1G");
+        expect(scene, REFUSAL_INVALID_OPTION, "hugepages", "not a whole number of 1G");
 }
 
 static void huge_pages_that_are_not_mounted(void **state) {
@@ -233,7 +233,7 @@ static void huge_pages_that_are_not_mounted(void **state) {
         scene->request->hugepages = HUGEPAGES_1G;
         scene->facts.host.hugepages_1g_free = scene->facts.host.hugepages_1g_total = 8;
         scene->facts.hugepages_unmounted = true;
-        expect_remedy(scene, REFUSAL_INVALID_OPTION, "hugepages", "of 1G are mounted nowhere",
+        expect_remedy(scene, REFUSAL_INVALID_OPTION, "hugepages", "of 1G are not mounted",
                       "pagesize=1G");
 }
 

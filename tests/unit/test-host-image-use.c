@@ -62,15 +62,15 @@ static void expect_kernel(ImageScene *scene, size_t at, const char *magic, size_
 
 static void test_kernels(void **state) {
         expect_kernel(*state, 0x202, "HdrS", 4, 4096, NULL);
-        expect_kernel(*state, 0x202, "HdrS", 4, 2048, "cut short");
+        expect_kernel(*state, 0x202, "HdrS", 4, 2048, "truncated kernel");
         expect_kernel(*state, 0, "\177ELF", 4, 64, NULL);
         expect_kernel(*state, 0, "MZ", 2, 4096, NULL); /* for the firmware */
         expect_kernel(*state, 512, "\x02\xb0\xad\x1b", 4, 4096, NULL);
         expect_kernel(*state, 0x38, "ARM\x64", 4, 4096, "arm64");
-        expect_kernel(*state, 0, "\x1f\x8b", 2, 4096, "no kernel");
-        expect_kernel(*state, 513, "\x02\xb0\xad\x1b", 4, 4096, "no kernel");
-        expect_kernel(*state, 8192, "\x02\xb0\xad\x1b", 4, 9000, "no kernel");
-        expect_kernel(*state, 0, "HdrS", 4, 5, "no kernel");
+        expect_kernel(*state, 0, "\x1f\x8b", 2, 4096, "not a kernel");
+        expect_kernel(*state, 513, "\x02\xb0\xad\x1b", 4, 4096, "not a kernel");
+        expect_kernel(*state, 8192, "\x02\xb0\xad\x1b", 4, 9000, "not a kernel");
+        expect_kernel(*state, 0, "HdrS", 4, 5, "not a kernel");
 }
 
 static void test_only_a_kernel_is_looked_at_as_one(void **state) {

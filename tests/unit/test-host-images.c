@@ -132,11 +132,11 @@ static void test_block_device_nodes(void **state) {
         assert_verdict(scene, "planted-link", IMAGE_NOT_ALLOWED, NULL);
 
         assert_return_code(mknod(absent, S_IFBLK | 0600, makedev(7, 1000000)), errno);
-        image_scene_expect(scene, "planted-absent", IMAGE_NOT_ALLOWED, "not there");
+        image_scene_expect(scene, "planted-absent", IMAGE_NOT_ALLOWED, "does not exist");
         assert_return_code(ioctl(scene->loop, LOOP_CLR_FD, 0), errno);
         close(scene->loop);
         scene->loop = -1;
-        image_scene_expect(scene, "planted-node", IMAGE_NOT_ALLOWED, "of no size");
+        image_scene_expect(scene, "planted-node", IMAGE_NOT_ALLOWED, "of size 0");
 }
 
 /* Two writers, of which one is the host. */

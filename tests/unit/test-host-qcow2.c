@@ -128,9 +128,9 @@ static void test_fields(void **state) {
                 { AT_INCOMPATIBLE, 8, 5, "another file", "-" },
                 { AT_INCOMPATIBLE, 8, 8, damaged, "-" }, /* a compression that is the default one */
                 { AT_INCOMPATIBLE, 8, 16, NULL, "-" },   /* extended L2 */
-                { AT_INCOMPATIBLE, 8, 32, "not known", "-" },
-                { AT_INCOMPATIBLE, 8, 128, "not known", "-" },
-                { AT_INCOMPATIBLE, 8, UINT64_C(1) << 63, "not known", "-" },
+                { AT_INCOMPATIBLE, 8, 32, "unknown feature", "-" },
+                { AT_INCOMPATIBLE, 8, 128, "unknown feature", "-" },
+                { AT_INCOMPATIBLE, 8, UINT64_C(1) << 63, "unknown feature", "-" },
                 { AT_REFCOUNT_ORDER, 4, 6, NULL, "-" },
                 { AT_REFCOUNT_ORDER, 4, 7, damaged, "-" },
                 { AT_LENGTH, 4, 104, NULL, "-" },

@@ -229,7 +229,7 @@ static void nor_one_that_has_another_name_by_then(void **state) {
         assert_int_equal(virDomainRename(other.domain, "chest", 0), 0);
         act(&f, HYPERVISOR_UNDEFINE, UUID);
         assert_refused(&f, REFUSAL_INVALID_STATE);
-        assert_non_null(strstr(f.refusal->message, "is called chest"));
+        assert_non_null(strstr(f.refusal->message, "is now called chest"));
         assert_int_equal(virDomainIsPersistent(other.domain), 1);
         /* That has been seen by now. */
         act(&f, HYPERVISOR_START, UUID);

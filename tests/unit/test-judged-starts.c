@@ -126,7 +126,7 @@ static void one_image_is_in_one_running_machine(void **state) {
         make(world, "a", OTHER_CARD, IMAGE);
         make(world, "b", THIRD_CARD, IMAGE);
         assert_found(world, "b", SEVERITY_WARNING, REFUSAL_INVALID_OPTION,
-                     "is a disk of machine a too, which does not run");
+                     "is also a disk of machine a, which does not run");
         start_well(world, "a");
         start_refused(world, "b", REFUSAL_INVALID_OPTION, "is in use by machine a.");
         world_end_domain(world, world_domain(world, "a"), DOMAIN_OFF_SHUTDOWN);
@@ -223,7 +223,7 @@ static void what_has_changed_meanwhile_is_asked_again(void **state) {
         world_end_domain(world, world_domain(world, "box"), DOMAIN_OFF_SHUTDOWN);
         world_run(world);
         world->before_answer = their_disks_change;
-        start_refused(world, "box", REFUSAL_INVALID_STATE, "have changed whenever");
+        start_refused(world, "box", REFUSAL_INVALID_STATE, "kept changing");
         world->before_answer = NULL;
         start_well(world, "box");
         world_free(world);
@@ -299,8 +299,8 @@ static void element_and_definition_that_differ_are_refused(void **state) {
         make(world, "box", OTHER_CARD, NULL);
         edit(world, THIRD_CARD, NULL);
         start_refused(world, "box", REFUSAL_INVALID_STATE,
-                      "has PCI device " OTHER_CARD ", of GPU " OTHER_CARD
-                      ", and the machine's GPUs are " THIRD_CARD);
+                      "has PCI device " OTHER_CARD " of GPU " OTHER_CARD
+                      ", but the machine's GPUs are " THIRD_CARD);
         edit(world, OTHER_CARD, THIRD_CARD);
         start_refused(world, "box", REFUSAL_INVALID_STATE, THIRD_CARD);
         edit(world, NULL, OTHER_CARD);
@@ -318,7 +318,7 @@ static void a_host_device_that_was_taken_out_is_missed(void **state) {
         look_again(world, "box");
         start_refused(world, "box", REFUSAL_INVALID_STATE,
                       "Machine box has GPU " AUDIO_CARD
-                      ", and its definition does not have PCI device " AUDIO);
+                      ", but its definition lacks PCI device " AUDIO);
         world_free(world);
 }
 

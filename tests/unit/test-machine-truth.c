@@ -277,7 +277,7 @@ static void a_start_is_for_the_machine_that_it_was_asked_for(void **state) {
         see(world, a);
         see(world, b);
         world_run(world);
-        assert_non_null(strstr(caller.message, "meanwhile"));
+        assert_non_null(strstr(caller.message, "in the meantime"));
         assert_refused(&caller, REFUSAL_INVALID_STATE);
         assert_false(a->active || b->active);
         assert_everything_home(world);

@@ -82,7 +82,7 @@ static void the_record_of_a_card_that_is_gone_goes(void **unused) {
 
 static void assert_unread(Caller *caller) {
         assert_int_equal(caller->answers, 1);
-        assert_non_null(strstr(caller->message, "could not be looked at"));
+        assert_non_null(strstr(caller->message, "could not be read"));
         assert_refused(caller, REFUSAL_INVALID_STATE);
 }
 
@@ -305,7 +305,7 @@ static void one_that_cannot_be_set_aside_is_in_the_way(void **unused) {
         world->fail_ledger = -EROFS;
         world_boot(world);
         world_run(world);
-        assert_faulted(world, OTHER_CARD, "could not be read or kept");
+        assert_faulted(world, OTHER_CARD, "could not be read or written");
         world->fail_ledger = 0;
         world_uevent(world, OTHER_CARD);
         assert_gpu(world, OTHER_CARD, GPU_HOST_BOUND, "");

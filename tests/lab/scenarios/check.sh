@@ -199,7 +199,7 @@ dmsetup remove lab-volume
 # The first of them is memory-mib.
 GUEST_OPTIONS=("${GUEST_OPTIONS[@]:3}")
 available=$(awk '$1 == "MemAvailable:" { print int($2 / 1024) }' /proc/meminfo)
-warns InvalidOption 'The machine takes .* all of it at once for its GPUs, and the host has' \
+warns InvalidOption 'The machine takes .* all of it at once for its GPUs, but the host has' \
     "memory that is not free" "$GPU_USB" memory-mib t $((available + 50))
 check "and without GPUs" grep -q '"warning" "InvalidOption" "memory-mib"' <<< "$(
     vm1 Check 'sasa{sv}' box 0 1 memory-mib t $((available + 50)))"

@@ -80,7 +80,7 @@ mv /run/away.ign "$text"
 # --- Its disks, and its kernel ---
 
 truncate -s 4M "$IMAGES/plain.img"
-asked_not ImageNotAllowed 'no kernel that QEMU can boot' "a kernel that is none" 3 kernel s plain.img
+asked_not ImageNotAllowed 'not a kernel that QEMU can boot' "a kernel that is none" 3 kernel s plain.img
 is_locked() { [[ $(vm1 Check 'sasa{sv}' other 0 1 image s plain.img) == *"libvirt does not know"* ]]; }
 qemu-system-x86_64 -M q35,accel=tcg -S -nodefaults -display none -m 64 \
     -drive "file=$IMAGES/plain.img,format=raw,if=virtio" > /dev/null 2>&1 &
