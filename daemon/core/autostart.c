@@ -1,4 +1,4 @@
-/* The machines that start with the host, by a Start like any caller's, once after it was booted. */
+/* The machines that start with the host: once after each boot, by a Start like any caller's. */
 #include "core/manager-private.h"
 
 typedef struct Autostart {

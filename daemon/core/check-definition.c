@@ -1,7 +1,7 @@
-/* What a definition says beside what Create would be asked: which cards the machine was made with,
- * and which host devices it has. Who edits one of the two by hand is to edit the other: the cards
- * that our metadata names are the ones that are moved, and the host devices are what libvirt gives
- * to the machine. */
+/* What a definition says beyond what Create would be asked: which cards the machine was made with,
+ * and which host devices it has. Somebody who edits one of the two by hand must edit the other: the
+ * service moves the cards that our metadata names, and libvirt gives the machine its host devices.
+ */
 #include "core/check.h"
 
 #define AGREE                                                                                   \
@@ -63,7 +63,7 @@ static void check_stranger(const Request *request, const char *shown, PciAddress
                        named[0] ? named : "none");
 }
 
-/* A PCI device that is no GPU's is libvirt's business, with whoever has put it there. */
+/* A PCI device that is not part of a GPU concerns only libvirt and whoever added it. */
 static void check_hostdev(const CheckHostdev *hostdev, const Request *request,
                           GPtrArray *findings) {
         char shown[PCI_ADDRESS_BUFFER];

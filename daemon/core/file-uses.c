@@ -59,8 +59,8 @@ void domain_claim_more(Domain *domain, GPtrArray *claims) {
                 domain->claims = claims;
 }
 
-/* What the file led to when the running domain was given it. Its name may lead elsewhere by now, as
- * of a file that was moved or a volume that was renamed; what QEMU has open stays. */
+/* What the file led to when the running domain got it. The name may lead elsewhere by now, if the
+ * file was moved or the volume renamed; what QEMU has open stays the same. */
 static const GArray *domain_claimed(const Domain *domain, const DomainFile *file) {
         for (guint i = 0; domain->claims && file->live && i < domain->claims->len; i++) {
                 const FileClaim *claim = g_ptr_array_index(domain->claims, i);
@@ -72,7 +72,8 @@ static const GArray *domain_claimed(const Domain *domain, const DomainFile *file
         return NULL;
 }
 
-/* One that is only defined is told of in a warning; who wants none need not have it looked at. */
+/* Whether the file has to be looked at. A domain that is only defined leads to no more than a
+ * warning, which only a check reports. */
 static bool file_matters(const Intake *intake, const Domain *domain, const DomainFile *file,
                          bool *ret_now) {
         bool own = g_str_equal(domain->facts->uuid, intake->uuid);
@@ -87,7 +88,7 @@ static bool file_matters(const Intake *intake, const Domain *domain, const Domai
 
 typedef void (*FileVisitor)(const Domain *domain, const DomainFile *file, bool now, void *userdata);
 
-/* Those of machines that run come first: they are looked at first, should time be short. */
+/* Files of running machines come first, so that they are looked at even if time runs out. */
 static void intake_visit_files(const Intake *intake, FileVisitor visit, void *userdata) {
         for (unsigned pass = 0; pass < 2; pass++) {
                 GHashTableIter iter;
@@ -105,7 +106,7 @@ static void intake_visit_files(const Intake *intake, FileVisitor visit, void *us
         }
 }
 
-/* The place of @file among those that the host was asked about, -1 = it was not. */
+/* The index of @file among those that the host was asked about, -1 = not among them. */
 static int files_find(const GPtrArray *files, const DomainFile *file) {
         for (guint i = 0; i < files->len; i++) {
                 const DomainFile *other = g_ptr_array_index(files, i);

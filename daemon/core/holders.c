@@ -1,5 +1,5 @@
-/* Who holds a card, asked of the host for a caller, and what that is to a Release. What it is to a
- * machine that wants the card stands in check-holders.c. */
+/* Asks the host who holds a card, for ListHolders and for Release. What holders mean to a machine
+ * that wants the card is in check-holders.c. */
 #include "core/manager-private.h"
 
 typedef struct HoldersCall {

@@ -1,6 +1,6 @@
-/* What is asked of machines as a whole: the stops, Pause and its like, Delete. Each is
- * judged against the machine as it was last seen, then libvirt's side is asked, and the caller is
- * answered when that has. */
+/* Calls on machines as a whole: the stops, Pause and the like, Delete. Each is judged against the
+ * machine as last seen and passed to libvirt's side; the caller gets its answer when libvirt's side
+ * has answered. */
 #include "core/manager-private.h"
 
 Refusal *no_such_machine(const char *name) {
@@ -77,8 +77,8 @@ bool machine_is_to_stop(Manager *manager, const Machine *machine) {
                calls_stop(manager->deletes, machine);
 }
 
-/* A call that has ended without what it was to do takes back only what it has done itself: what was
- * to end runs on, unless another call has it end all the same. */
+/* A call that has failed takes back only its own effect: the machine that it was to stop runs on,
+ * unless another call stops it all the same. */
 static void machine_call_failed(Manager *manager, const Call *call, const Refusal *refusal) {
         Machine *machine = manager_find_machine(manager, call->uuid);
 
@@ -107,7 +107,7 @@ static void machine_call_ended(void *userdata, const Refusal *refusal) {
         call_free(call);
 }
 
-/* Only PowerOff and Delete are let at a machine that is starting. */
+/* Of all calls, only PowerOff and Delete end a start that is under way. */
 static void call_end_launch(Call *call, Launch *launch, const char *how) {
         call->awaits_launch = true;
         launch_cancel(launch,
@@ -258,7 +258,7 @@ void manager_delete_machine(Manager *manager, const char *uuid, ManagerDone done
                                              call->uuid, delete_powered_off, call);
 }
 
-/* What the launch could not undo, or libvirt did all the same, ends here. */
+/* Ends here: whatever the launch could not undo, or libvirt did in spite of it. */
 static void calls_pull_plug(Manager *manager, const GPtrArray *calls, HypervisorDone done) {
         for (guint i = 0; i < calls->len; i++) {
                 Call *call = g_ptr_array_index(calls, i);

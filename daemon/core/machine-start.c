@@ -1,5 +1,4 @@
-/* Start, and what it would say: both are judged as Create is, of what the machine's definition says
- * now. */
+/* Start and CheckStart: both are judged as Create is, by what the machine's definition says now. */
 #include "core/manager-private.h"
 
 static Intake *start_intake(Manager *manager, const Machine *machine, GPtrArray *findings,

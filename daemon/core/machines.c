@@ -1,5 +1,5 @@
-/* The manager's machines: the records of those domains that are ours, brought to what is known of
- * their domains, and who is told of that. */
+/* The manager's machines: a record for each domain that is ours, kept up to date with what is known
+ * of the domain, and the news of each change. */
 #include "core/manager-private.h"
 
 #include <string.h>
@@ -193,8 +193,8 @@ static void machine_take_facts(Manager *manager, Machine *machine, const Domain 
         machine_tell(manager, machine, changes);
 }
 
-/* While a start of ours is under way the domain flickers through off and paused before it runs, and
- * through anything when the start is being ended. How that ends is told once, by the launch. */
+/* During a start of ours the domain flickers through off and paused before it runs, and through any
+ * state while the start is being ended. The launch reports the outcome, once. */
 static bool machine_flickers(const Machine *machine, MachineEvent event) {
         if (!machine->launch)
                 return false;
@@ -239,8 +239,8 @@ Machine *manager_adopt_machine(Manager *manager, const Domain *domain) {
 
 /* --- who has which path on the bus --- */
 
-/* libvirt gives a name to one domain at a time. So of two that were seen with one name, the look at
- * the later one is right, and what is known of the other is out of date. */
+/* A libvirt name belongs to one domain at a time. So if two domains were seen with one name, the
+ * later look is right and the other is out of date. */
 static bool machine_has_lost_name(Manager *manager, const Machine *machine, const char *name) {
         const Domain *own = manager_find_domain(manager, machine->uuid);
         uint64_t seen = own ? own->seen : 0;

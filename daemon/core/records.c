@@ -1,6 +1,6 @@
-/* What the ledger says of a card that is seen for the first time, by this daemon or again after it
- * could not be read. As long as nobody knows where a card came from it is not touched, and nothing
- * is written over what may be there: it has a fault, until the record was read or is gone. */
+/* What the ledger says of a card that this daemon sees for the first time, or sees again after its
+ * record could not be read. While nobody knows where a card came from, nothing touches the card or
+ * overwrites its record: the card has a fault until the record has been read or is gone. */
 #include "core/manager-private.h"
 
 #include <errno.h>
@@ -17,8 +17,8 @@ static bool ids_fit(const FunctionIds *recorded, const PciFunction *function) {
         return recorded->vendor == 0 || memcmp(recorded, &now, sizeof now) == 0;
 }
 
-/* Whether the function may be the one that the record has at its address; one that the record does
- * not have may have been out of sight then. */
+/* Whether the function may be the one that the record has at its address. A function that the
+ * record lacks may have been out of sight when it was written. */
 static bool record_fits_function(const CardRecord *record, const PciFunction *function) {
         const FunctionOrigin *origin = record_origin(record, function->address);
 
@@ -53,8 +53,8 @@ static bool gpu_is_where_recorded(const Gpu *gpu) {
         return true;
 }
 
-/* A Bind that an earlier daemon was cut short in was promised to nobody, so it is undone. 0 or a
- * negative errno. */
+/* Undoes a Bind during which an earlier daemon was cut short: nobody was told that it succeeded. 0
+ * or a negative errno. */
 static int gpu_undo_half_bind(Manager *manager, Gpu *gpu) {
         if (!gpu->record || gpu->record->machine_uuid[0] || gpu_is_where_recorded(gpu))
                 return 0;

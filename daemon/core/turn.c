@@ -4,8 +4,8 @@
  * somebody further up still uses. */
 #include "core/manager-private.h"
 
-/* A round can only follow from what the one before has begun and ended at once, as a start that is
- * refused. A launch has eight steps. */
+/* Another round is only due if the last one began something that ended at once, such as a start
+ * that is refused. A launch has eight steps. */
 #define ROUNDS_MAX 100
 
 Turn *turn_begin(Manager *manager) {

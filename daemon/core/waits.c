@@ -1,6 +1,6 @@
-/* Who waits for libvirt to say which domains there are: a request that comes while the service
- * connects is not refused for that. How long that may take libvirt's side says; where it is known
- * to be away nobody waits. */
+/* Calls that wait until libvirt has listed its domains: a request that comes while the service
+ * connects is not refused for that. libvirt's side says how long that may take; while libvirt is
+ * known to be away, nobody waits. */
 #include "core/manager-private.h"
 
 typedef struct Wait {

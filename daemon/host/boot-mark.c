@@ -1,8 +1,8 @@
-/* What is relied on: a soft reboot (systemd 254) stops every unit and begins a boot of its own, in
- * which sysinit.target is reached anew; "daemon-reexec" and "daemon-reload" keep the time at which
- * it was. UserspaceTimestampMonotonic would say it better, but is kept over a soft reboot before
- * 256 (src/core/manager-serialize.c, manager_timestamp_shall_serialize()); so SoftRebootsCount,
- * which is younger still. */
+/* This relies on two things: a soft reboot (systemd 254) stops every unit and then reaches
+ * sysinit.target again, while "daemon-reexec" and "daemon-reload" keep the time at which it was
+ * reached. UserspaceTimestampMonotonic would say it better, but before 256 it survives a soft
+ * reboot (src/core/manager-serialize.c, manager_timestamp_shall_serialize()). SoftRebootsCount is
+ * younger still. */
 #include "boot-mark.h"
 
 #include "reading.h"

@@ -1,6 +1,6 @@
-/* What could not be read of a device is not known, and no event will say that it could be read now:
- * so it is looked at again by the clock, after a second first, and later and later. So is a card
- * that somebody uses, for no event says that they have ended. */
+/* Retries what could not be read of a device: no event says that it can be read now. The first
+ * retry comes after a second, later ones after longer and longer. A card that somebody uses is
+ * retried likewise, because no event says that the use has ended. */
 #pragma once
 
 #include "core/pci-address.h"
@@ -24,6 +24,6 @@ int look_again_new(sd_event *event, void (*look)(void *userdata, PciAddress addr
 void look_again_free(LookAgain *again);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LookAgain, look_again_free)
 
-/* What has become of reading it: a negative errno, after which @look follows, or anything else for
- * an answer. The journal is told of the first failure, and of its end. */
+/* The result of a read: after a negative errno @look is called again, anything else is an answer.
+ * The journal gets the first failure and its end. */
 void look_again_note(LookAgain *again, PciAddress address, LookAt what, int r);

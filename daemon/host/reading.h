@@ -1,16 +1,16 @@
-/* The one way in which this side reads what the kernel and our own folders say: a value, its
- * absence, or neither of the two. For whoever may wait: none of these can block longer than what is
- * beneath @path, so the daemon itself reads nothing with them but what pci-facts.c has found
+/* The one way in which this side reads the kernel's files and our own folders: the result is a
+ * value, its absence, or an error. Only callers that may wait use it: each function blocks as long
+ * as the file system beneath @path does, so the daemon itself reads only what pci-facts.c has found
  * harmless. */
 #pragma once
 
 #include <glib.h>
 #include <stdbool.h>
 
-/* All return 1 for a value; 0 where there is none; or a negative errno when that could not be found
- * out, as without descriptors or memory: then nothing is known, and it must be taken for neither.
- * @ret is the caller's and set with 1 only; else it is NULL. @dir is an open folder that a relative
- * @path begins in, or AT_FDCWD. */
+/* All return 1 for a value, 0 for its absence, or a negative errno when that could not be found
+ * out, for lack of descriptors or memory, say: then nothing is known, neither value nor absence.
+ * @ret belongs to the caller and is set with 1 only; otherwise it is NULL. A relative @path begins
+ * in the open folder @dir, or AT_FDCWD. */
 
 /* What is left of @r for who wants to know no more than whether it is known: 0 or a negative errno.
  * GLib's MIN() would call what it is given once more. */

@@ -1,6 +1,6 @@
-/* Looks for mounts, swap, and block devices that are made of one. Nothing is opened: that could
- * wake a disk or be in the way of a mount, and so what the kernel tells nowhere is not known here
- * (ZFS, DRBD, targets that are served to others). */
+/* Looks for mounts, swap, and block devices that are made of a device. It opens nothing, because
+ * that could wake a disk or hinder a mount. So it does not know of uses that the kernel does not
+ * show (ZFS, DRBD, targets that are served to others). */
 #include "survey-block-use.h"
 
 #include "core/refusal.h"

@@ -1,5 +1,5 @@
-/* Tells things apart by the kernel's numbers. It judges nothing, and follows names of other
- * domains' files wherever they lead: what is found stays here. */
+/* Tells files and devices apart by the kernel's numbers. It judges nothing, and follows the names
+ * of other domains' files wherever they lead: what it finds stays here. */
 #include "survey-identity.h"
 
 #include "autoptr.h"
@@ -31,7 +31,7 @@ static bool identity_add(GArray *identities, const FileIdentity *identity) {
         return true;
 }
 
-/* The device whose number the file says. What is gone meanwhile is in nothing any more. */
+/* The device whose number the file says. A device that is gone meanwhile no longer counts. */
 static int number_survey(const char *path, GArray *identities) {
         unsigned major_number, minor_number;
         g_autofree char *text = NULL;

@@ -1,6 +1,6 @@
-/* QEMU holds a lock on one byte of an image for each thing that it does with it, from the hundredth
- * byte on, and on another, from the two hundredth on, for each that nobody else may do. The second
- * of both kinds is writing. Who opens it next looks at those and gives up (block/file-posix.c,
+/* QEMU locks single bytes of an image: from byte 100 on one for each thing that it does with the
+ * image, and from byte 200 on one for each thing that nobody else may do. The second of each kind
+ * is writing. The next QEMU to open the image checks these locks and gives up (block/file-posix.c,
  * raw_apply_lock_bytes() and raw_check_lock_bytes(); BLK_PERM_WRITE in block/block-common.h). */
 #include "survey-locks.h"
 

@@ -1,6 +1,6 @@
-/* Reads what a process has open and mapped, thread by thread: one that has a table of descriptors
- * of its own is seen in no other, and of a process whose first thread has ended only the others
- * tell. Compares device numbers, not names, for a container has nodes of its own. */
+/* Reads what a process has open and mapped, thread by thread: a thread may have its own table of
+ * descriptors, and once the first thread has ended only the others tell. Compares device numbers,
+ * not names, because a container has nodes of its own. */
 #include "survey-process.h"
 
 #include "reading.h"
@@ -72,7 +72,7 @@ static int link_is_safe(const Look *look, const Links *links, const char *name) 
         return r < 0 ? r : mounts_is_local(look->mounts, mount);
 }
 
-/* What cannot be asked what it is is no device: those answer from memory. */
+/* A file whose status cannot be read is not a device: the status of a device comes from memory. */
 static int link_look(const Look *look, const Links *links, const char *name) {
         struct statx status;
         const Node *node;

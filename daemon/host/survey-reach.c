@@ -77,8 +77,8 @@ static void shut_survey(const Walk *walk, ImageAnswer *answer) {
                             "Let others enter that folder (chmod o+x), or use another one.");
 }
 
-/* A server that makes nobody of root lets libvirt give the file to no user either. @error is what
- * reading it as root gave. */
+/* A server that maps root to nobody does not let libvirt change the file's owner either. @error is
+ * the result of reading it as root. */
 static void squashed_survey(const Walk *walk, bool qcow2, int error, ImageAnswer *answer) {
         mode_t needed = walk->status.st_uid == walk->qemu_uid ? S_IRUSR : S_IRGRP | S_IROTH;
         g_autofree char *why = NULL;
@@ -121,7 +121,8 @@ static void content_survey(const Walk *walk, ImageUse use, ImageAnswer *answer) 
                 image_answer_refuse(answer, why, remedy);
 }
 
-/* QEMU locks no device, and on a server a lock is one more question that may never be answered. */
+/* QEMU does not lock devices, and on a file server a lock is one more question that may never be
+ * answered. */
 static void use_survey(const Walk *walk, ImageAnswer *answer) {
         g_autofd int fd =
                 answer->block || !walk_modes_decide(walk->fd) ? -1 : walk_reopen(walk->fd);

@@ -158,8 +158,8 @@ static bool walk_bend(Walk *walk, char *words) {
         return false;
 }
 
-/* Whether nobody but root can put another thing where one of the folder's entries is. In a folder
- * such as /tmp that depends on the entry. */
+/* Whether only root can replace the folder's entries. In a folder such as /tmp that depends on the
+ * entry. */
 static bool folder_is_firm(Walk *walk) {
         g_autofree char *shown = refusal_show(walk->at->str);
         g_autofree char *who = NULL;
@@ -183,8 +183,8 @@ static bool folder_is_firm(Walk *walk) {
                                                shown, who));
 }
 
-/* The same of one entry of such a folder. Whose it is, is found out without asking a file system
- * that somebody may have mounted there. */
+/* The same for one entry of such a folder. Its owner is found out without asking a file system that
+ * somebody may have mounted there. */
 static bool entry_is_firm(Walk *walk, int entry, const char *name) {
         g_autofree char *folder = refusal_show(walk->at->str);
         g_autofree char *shown = refusal_show(name);

@@ -1,6 +1,6 @@
-/* Defines a machine anew for its start, and anew after it. Which of both a definition is, its own
- * text says; that a start is under way, and its definition not left over from one, a set that dies
- * with the process. */
+/* Redefines a machine for its start, and once more after it. The text of a definition says which of
+ * the two it is. A set that dies with the process says whether a start is under way, or the
+ * definition is left over from one. */
 #include "hypervisor/domain-lend.h"
 
 #include "hypervisor/definition-edit.h"
@@ -72,7 +72,7 @@ static bool is_on_vfio(PciAddress function) {
         return link && g_str_has_suffix(link, "/vfio-pci");
 }
 
-/* Looked at last of all: what somebody rebinds from now on libvirt unbinds again. */
+/* Checked last of all: if somebody rebinds a card from now on, libvirt unbinds it again. */
 static bool are_on_vfio(const char *xml) {
         g_autoptr(GArray) functions = definition_functions(xml);
 

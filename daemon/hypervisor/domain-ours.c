@@ -1,6 +1,5 @@
-/* Asked in the worker, right before libvirt is told to do something. No call of libvirt's does one
- * thing on condition that another still holds, so between the look and the deed a moment remains,
- * as it does for virsh. */
+/* Checked in the worker, right before libvirt is told to do something. No libvirt call acts on a
+ * condition, so a moment remains between the check and the act, as it does for virsh. */
 #include "hypervisor/domain-ours.h"
 
 #include "hypervisor/domain-refusal.h"

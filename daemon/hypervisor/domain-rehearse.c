@@ -1,8 +1,8 @@
-/* What libvirt, virtlogd or QEMU would refuse at a start is to be known before a card has left the
- * host. libvirt tells most of it itself: virConnectDomainXMLToNative() goes the way of a start up
- * to QEMU's command line (libvirt 9.0.0, src/qemu/qemu_process.c,
- * qemuProcessCreatePretendCmdPrepare()), so an emulator, a machine type, a firmware, KVM or a mount
- * of huge pages that is not there any more is found. It does not look at files, and this does. */
+/* Finds out what libvirt, virtlogd or QEMU would refuse at a start, before a card leaves the host.
+ * libvirt itself tells most of it: virConnectDomainXMLToNative() does all of a start up to QEMU's
+ * command line (libvirt 9.0.0, src/qemu/qemu_process.c, qemuProcessCreatePretendCmdPrepare()), so
+ * it finds a missing emulator, machine type, firmware, KVM or mount of huge pages. It does not look
+ * at files; this file does. */
 #include "hypervisor/domain-rehearse.h"
 
 #include "autoptr.h"
@@ -66,8 +66,8 @@ static Refusal *refuse_console(const char *path, const char *name, int error) {
                            g_strerror(error));
 }
 
-/* virtlogd opens the log, and makes no folder for it. What a guest prints is nobody's but the
- * administrator's. */
+/* virtlogd opens the log but does not make its folder. Only the administrator may read what a guest
+ * prints. */
 static Refusal *console_prepare(const char *log, const char *name) {
         g_autofree char *folder = g_path_get_dirname(log);
         g_autofd int fd = -1;

@@ -8,7 +8,8 @@
 
 #define OUR_ELEMENT "/domain/metadata/" DOMAIN_METADATA_PREFIX ":machine"
 
-/* What cannot be understood is done: an odd element is no reason to undo somebody's machine. */
+/* A value that cannot be understood counts as done: an odd element is no reason to undo somebody's
+ * machine. */
 static FirstStart first_start_get(xmlNode *element) {
         g_autofree char *text = xml_attribute(element, "first-start");
 

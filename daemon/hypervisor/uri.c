@@ -8,7 +8,7 @@
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(xmlURI, xmlFreeURI)
 
 /* Without a server libvirt takes the UNIX socket by itself. The one that "socket" names is on this
- * host too; that it is nobody's way to another one shows the process behind each domain. */
+ * host too; whether it is forwarded to another host shows in the process behind each domain. */
 static bool is_local_qemu(const char *scheme) {
         return g_strcmp0(scheme, "qemu") == 0 || (scheme && g_str_has_prefix(scheme, "qemu+") &&
                                                   g_ascii_strcasecmp(scheme, "qemu+unix") == 0);
