@@ -109,9 +109,11 @@ int reading_folder(int dir, const char *path, GPtrArray **ret) {
         struct dirent *entry;
 
         *ret = NULL;
-        if (!folder)
+        if (fd < 0)
                 return unread(-errno);
-        fd = -1; /* the folder's now */
+        if (!folder)
+                return reading_is_absence(-errno) ? -EIO : -errno; /* it is there */
+        fd = -1;                                                   /* the folder's now */
 
         for (;;) {
                 errno = 0;
