@@ -173,8 +173,14 @@ bool rig_try_boot(Rig *rig, int *ret_status) {
 void rig_boot(Rig *rig) {
         int status;
 
-        if (!rig_try_boot(rig, &status))
-                g_error("feos-vmd does not start: status %#x", (unsigned)status);
+        if (!rig_try_boot(rig, &status)) {
+                g_autofree char *words = NULL;
+
+                while (sd_event_run(rig->event, 0) > 0)
+                        continue;
+                words = rig_last_words(rig);
+                g_error("feos-vmd does not start: status %#x%s", (unsigned)status, words);
+        }
 }
 
 void rig_buried(Rig *rig) {
