@@ -12,16 +12,34 @@
 #define QEMU_MIB 192
 
 /* libvirt looks for the mounts when it is started (libvirt 9.0.0, src/util/virfile.c,
- * virFileFindHugeTLBFS()); Debian mounts pages of the default size alone. */
-static void check_hugepages_mount(const char *size, GPtrArray *findings) {
-        g_autofree char *remedy =
-                g_strdup_printf("Mount them, for good in /etc/fstab, and restart libvirt: mkdir -p "
-                                "/dev/hugepages%s && mount -t hugetlbfs -o pagesize=%s hugetlbfs "
-                                "/dev/hugepages%s && systemctl restart libvirtd",
-                                size, size, size);
+ * virFileFindHugeTLBFS()); Debian mounts pages of the default size alone. It makes a folder in the
+ * first one, and gives that to QEMU's user. */
+static void check_hugepages_mount(const CheckFacts *facts, const char *size, uint64_t wanted_mib,
+                                  GPtrArray *findings) {
+        const HugepagesMount *mount = &facts->hugepages;
+        uid_t qemu = facts->hypervisor.qemu_uid;
+        g_autofree char *remedy = g_strdup_printf(
+                "Mount them, for good in /etc/fstab, and restart libvirt: mkdir "
+                "-p /dev/hugepages%s && mount -t hugetlbfs -o pagesize=%s hugetlbfs "
+                "/dev/hugepages%s && systemctl restart libvirtd",
+                size, size, size);
 
-        findings_error(findings, REFUSAL_INVALID_OPTION, "hugepages", remedy,
-                       "Huge pages of %s are not mounted, and libvirt needs them mounted.", size);
+        if (mount->unmounted)
+                findings_error(findings, REFUSAL_INVALID_OPTION, "hugepages", remedy,
+                               "Huge pages of %s are not mounted, and libvirt needs them mounted.",
+                               size);
+        else if (mount->limit_mib > 0 && mount->limit_mib < wanted_mib)
+                findings_error(findings, REFUSAL_INVALID_OPTION, "hugepages",
+                               "Mount them with a larger size=, or with none.",
+                               "The machine takes %" G_GUINT64_FORMAT
+                               " MiB, and the mount of huge pages of %s gives no more than "
+                               "%" G_GUINT64_FORMAT " MiB.",
+                               wanted_mib, size, mount->limit_mib);
+        else if (mount->shut && qemu != 0 && qemu != mount->owner)
+                findings_error(findings, REFUSAL_INVALID_OPTION, "hugepages",
+                               "Mount them with mode=0755.",
+                               "QEMU's user (%u) may not enter the mount of huge pages of %s.",
+                               qemu, size);
 }
 
 /* A machine's memory must be all huge pages, and they must be there before it starts. */
@@ -43,8 +61,7 @@ void check_hugepages(const CheckFacts *facts, const Request *request, GPtrArray 
                                request->name, request->memory_mib, large ? "1G" : "2M");
                 return;
         }
-        if (facts->hugepages_unmounted)
-                check_hugepages_mount(large ? "1G" : "2M", findings);
+        check_hugepages_mount(facts, large ? "1G" : "2M", request->memory_mib, findings);
         if (free_pages >= needed)
                 return;
         remedy = g_strdup_printf("Reserve more: echo %" G_GUINT64_FORMAT

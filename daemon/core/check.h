@@ -64,8 +64,7 @@ typedef struct CheckFacts {
         const SurveyAnswer *survey;        /* NULL = nothing was asked */
         GArray *nics;             /* NetdevKind of each requested NIC's source; NULL = none */
         uint64_t machines_mib;    /* memory of the domains that run, huge pages left out */
-        bool hugepages_unmounted; /* those that the request asks for are known to be mounted nowhere
-                                   */
+        HugepagesMount hugepages; /* of those that the request asks for */
         GArray *files;            /* FileUse; NULL = none */
 } CheckFacts;
 

@@ -85,6 +85,15 @@ typedef struct HostFacts {
         uint64_t promises_left_mib;
 } HostFacts;
 
+/* Where programs get huge pages of one size: the first mount of them. All zero when nothing is
+ * known. */
+typedef struct HugepagesMount {
+        bool unmounted;     /* it is known that there is none */
+        uint64_t limit_mib; /* no more than that, 0 = no limit */
+        bool shut;          /* none but its owner may enter it */
+        uid_t owner;
+} HugepagesMount;
+
 typedef enum NetdevKind {
         NETDEV_NONE, /* there is no such interface */
         NETDEV_BRIDGE,
@@ -333,8 +342,8 @@ typedef struct HostOps {
         void (*facts)(void *self, HostFacts *ret);
         /* What kind of network interface the host has by that name. */
         NetdevKind (*netdev)(void *self, const char *name);
-        /* Whether it is known that huge pages of @page_mib MiB are mounted nowhere. */
-        bool (*hugepages_unmounted)(void *self, unsigned page_mib);
+        /* How huge pages of @page_mib MiB are mounted. */
+        void (*hugepages_mount)(void *self, unsigned page_mib, HugepagesMount *ret);
         /* 1 for the first caller since the host was booted, and only for that one, else 0; or a
          * negative errno when it is not known yet: then boot_told follows, never from within this
          * call. */

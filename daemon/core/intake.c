@@ -126,17 +126,21 @@ static NetdevKind manager_netdev(Manager *manager, const DeviceRequest *nic) {
                        : manager->host.ops->netdev(manager->host.self, nic->source);
 }
 
-static bool intake_lacks_hugepages(const Intake *intake) {
+static HugepagesMount intake_hugepages(const Intake *intake) {
         const Host *host = &intake->manager->host;
+        HugepagesMount mount = { 0 };
 
         switch (intake->request->hugepages) {
         case HUGEPAGES_2M:
-                return host->ops->hugepages_unmounted(host->self, 2);
+                host->ops->hugepages_mount(host->self, 2, &mount);
+                break;
         case HUGEPAGES_1G:
-                return host->ops->hugepages_unmounted(host->self, 1024);
+                host->ops->hugepages_mount(host->self, 1024, &mount);
+                break;
         default:
-                return false;
+                break;
         }
+        return mount;
 }
 
 static void intake_look_at_nics(const Intake *intake, GArray *nics) {
@@ -308,7 +312,7 @@ static void intake_judge(Intake *intake) {
                 .survey = intake->survey,
                 .nics = nics,
                 .machines_mib = manager_machines_mib(manager),
-                .hugepages_unmounted = intake_lacks_hugepages(intake),
+                .hugepages = intake_hugepages(intake),
         };
 
         manager->host.ops->facts(manager->host.self, &facts.host);

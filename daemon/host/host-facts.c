@@ -11,6 +11,7 @@
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define MACHINES_LIMIT "/sys/fs/cgroup/machine.slice/memory.max"
 
@@ -114,8 +115,33 @@ NetdevKind host_netdev(const char *folder, const char *name) {
         return r > 0 ? tun_kind(path, flags) : NETDEV_OTHER;
 }
 
-/* The kernel writes the size as "pagesize=2M" or "pagesize=1024M" (fs/hugetlbfs/inode.c). */
-bool host_mounts_lack_hugepages(const char *mounts, unsigned page_mib) {
+/* The value of the option @name, such as "size=", as a number; false where it is not there. */
+static bool option_take(char *const *options, const char *name, unsigned base, guint64 *ret) {
+        for (; *options; options++)
+                if (g_str_has_prefix(*options, name)) {
+                        *ret = g_ascii_strtoull(*options + strlen(name), NULL, base);
+                        return true;
+                }
+        return false;
+}
+
+/* The kernel writes sizes as "pagesize=2M" and "pagesize=1024M", a limit in bytes, and of the root
+ * folder's owner and mode what is not 0 and 0755 (fs/hugetlbfs/inode.c, hugetlbfs_show_options()).
+ */
+static HugepagesMount mount_of(char *const *options) {
+        HugepagesMount mount = { 0 };
+        guint64 bytes = 0, mode = 0755, uid = 0;
+
+        if (option_take(options, "size=", 10, &bytes))
+                mount.limit_mib = bytes >> 20;
+        (void)option_take(options, "mode=", 8, &mode);
+        (void)option_take(options, "uid=", 10, &uid);
+        mount.shut = (mode & (S_IXGRP | S_IXOTH)) == 0;
+        mount.owner = (uid_t)uid;
+        return mount;
+}
+
+HugepagesMount host_mounts_find_hugepages(const char *mounts, unsigned page_mib) {
         g_auto(GStrv) lines = g_strsplit(mounts, "\n", -1);
         g_autofree char *size = g_strdup_printf("pagesize=%uM", page_mib);
 
@@ -127,14 +153,15 @@ bool host_mounts_lack_hugepages(const char *mounts, unsigned page_mib) {
                         continue;
                 options = g_strsplit(fields[3], ",", -1);
                 if (g_strv_contains((const char *const *)options, size))
-                        return false;
+                        return mount_of(options);
         }
-        return true;
+        return (HugepagesMount){ .unmounted = true };
 }
 
-bool host_hugepages_unmounted(unsigned page_mib) {
+HugepagesMount host_hugepages_mount(unsigned page_mib) {
         g_autofree char *mounts = NULL;
 
-        return reading_text(AT_FDCWD, "/proc/self/mounts", &mounts) > 0 &&
-               host_mounts_lack_hugepages(mounts, page_mib);
+        if (reading_text(AT_FDCWD, "/proc/self/mounts", &mounts) <= 0)
+                return (HugepagesMount){ 0 };
+        return host_mounts_find_hugepages(mounts, page_mib);
 }

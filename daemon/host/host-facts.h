@@ -10,8 +10,8 @@ void host_facts_read(HostFacts *ret);
 #define HOST_NETDEVS "/sys/class/net"
 NetdevKind host_netdev(const char *folder, const char *name);
 
-/* Whether no line of the text @mounts, as in /proc/mounts, mounts huge pages of @page_mib MiB. */
-bool host_mounts_lack_hugepages(const char *mounts, unsigned page_mib);
+/* How huge pages of @page_mib MiB are mounted, by the text @mounts, as in /proc/mounts. */
+HugepagesMount host_mounts_find_hugepages(const char *mounts, unsigned page_mib);
 
-/* The same of this host; false when that could not be read. */
-bool host_hugepages_unmounted(unsigned page_mib);
+/* The same of this host. */
+HugepagesMount host_hugepages_mount(unsigned page_mib);

@@ -37,8 +37,8 @@ static void host_facts(void *self, HostFacts *ret) {
         host_facts_read(ret);
 }
 
-static bool host_lacks_hugepages(void *self, unsigned page_mib) {
-        return host_hugepages_unmounted(page_mib);
+static void host_find_hugepages(void *self, unsigned page_mib, HugepagesMount *ret) {
+        *ret = host_hugepages_mount(page_mib);
 }
 
 static NetdevKind host_netdev_kind(void *self, const char *name) {
@@ -156,7 +156,7 @@ static void host_unwatch_process(void *self, uint64_t ticket) {
 static const HostOps host_ops = {
         .facts = host_facts,
         .netdev = host_netdev_kind,
-        .hugepages_unmounted = host_lacks_hugepages,
+        .hugepages_mount = host_find_hugepages,
         .first_since_boot = host_first,
         .look = host_look,
         .look_later = host_look_later,

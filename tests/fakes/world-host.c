@@ -68,8 +68,8 @@ static NetdevKind world_netdev(void *self, const char *name) {
         return GPOINTER_TO_INT(g_hash_table_lookup(world->netdevs, name));
 }
 
-static bool world_hugepages_unmounted(void *self, unsigned page_mib) {
-        return ((World *)self)->hugepages_unmounted;
+static void world_hugepages_mount(void *self, unsigned page_mib, HugepagesMount *ret) {
+        *ret = ((World *)self)->hugepages;
 }
 
 static int world_first_since_boot(void *self) {
@@ -424,7 +424,7 @@ Host world_host(World *world) {
         static const HostOps ops = {
                 .facts = world_facts,
                 .netdev = world_netdev,
-                .hugepages_unmounted = world_hugepages_unmounted,
+                .hugepages_mount = world_hugepages_mount,
                 .first_since_boot = world_first_since_boot,
                 .look = world_look,
                 .look_later = world_look_later,

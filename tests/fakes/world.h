@@ -85,7 +85,7 @@ struct World {
         GArray *no_return;   /* PciAddress: the kernel refuses to bind the host driver */
         GPtrArray *holders;  /* Holder, given to every survey about cards */
         GHashTable *netdevs; /* name -> NetdevKind as pointer */
-        bool hugepages_unmounted;
+        HugepagesMount hugepages;
         GPtrArray *networks; /* char *, NULL-terminated: the active libvirt networks */
         int fail_boot;       /* nobody knows whether; */
         bool booted_before;  /* somebody has asked since the host was booted */

@@ -232,9 +232,28 @@ static void huge_pages_that_are_not_mounted(void **state) {
 
         scene->request->hugepages = HUGEPAGES_1G;
         scene->facts.host.hugepages_1g_free = scene->facts.host.hugepages_1g_total = 8;
-        scene->facts.hugepages_unmounted = true;
+        scene->facts.hugepages.unmounted = true;
         expect_remedy(scene, REFUSAL_INVALID_OPTION, "hugepages", "of 1G are not mounted",
                       "pagesize=1G");
+}
+
+static Scene *scene_with_2m_pages(HugepagesMount mount) {
+        Scene *scene = scene_new();
+
+        scene->request->hugepages = HUGEPAGES_2M; /* 2048 MiB */
+        scene->facts.host.hugepages_2m_free = scene->facts.host.hugepages_2m_total = 1024;
+        scene->facts.hypervisor.qemu_uid = 64055;
+        scene->facts.hugepages = mount;
+        return scene;
+}
+
+static void huge_pages_whose_mount_is_too_small_or_shut(void **state) {
+        expect_nothing(scene_with_2m_pages((HugepagesMount){ .limit_mib = 2048 }));
+        expect_remedy(scene_with_2m_pages((HugepagesMount){ .limit_mib = 2047 }),
+                      REFUSAL_INVALID_OPTION, "hugepages", "gives no more than 2047 MiB", "size=");
+        expect_remedy(scene_with_2m_pages((HugepagesMount){ .shut = true }), REFUSAL_INVALID_OPTION,
+                      "hugepages", "(64055) may not enter", "mode=");
+        expect_nothing(scene_with_2m_pages((HugepagesMount){ .shut = true, .owner = 64055 }));
 }
 
 static void memory_that_the_kernel_does_not_promise(void **state) {
@@ -503,6 +522,7 @@ int main(void) {
                 cmocka_unit_test(uefi_that_is_not_there_and_kvm_that_is_not_there),
                 cmocka_unit_test(huge_pages_that_are_not_reserved_are_told_with_their_numbers),
                 cmocka_unit_test(huge_pages_that_are_not_mounted),
+                cmocka_unit_test(huge_pages_whose_mount_is_too_small_or_shut),
                 cmocka_unit_test(memory_that_the_kernel_does_not_promise),
                 cmocka_unit_test(a_tap_that_is_taken_is_told_of_a_machine_that_is_not_to_run_yet),
                 cmocka_unit_test(a_network_that_is_not_there),

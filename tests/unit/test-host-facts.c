@@ -79,11 +79,21 @@ static void huge_pages_are_mounted_by_their_size(void **state) {
                 "hugetlbfs /dev/hugepages hugetlbfs rw,relatime,pagesize=2M 0 0\n"
                 "x /pagesize=1024M tmpfs rw,pagesize=1024M 0 0\n";
 
-        assert_false(host_mounts_lack_hugepages(mounts, 2));
-        assert_true(host_mounts_lack_hugepages(mounts, 1024));
-        assert_false(host_mounts_lack_hugepages(
-                "none /mnt hugetlbfs rw,gid=1,pagesize=1024M,size=4G 0 0\n", 1024));
-        assert_true(host_mounts_lack_hugepages("", 2));
+        HugepagesMount mount = host_mounts_find_hugepages(mounts, 2);
+
+        assert_false(mount.unmounted || mount.shut);
+        assert_int_equal(mount.limit_mib, 0);
+        assert_true(host_mounts_find_hugepages(mounts, 1024).unmounted);
+        assert_true(host_mounts_find_hugepages("", 2).unmounted);
+        mount = host_mounts_find_hugepages(
+                "none /mnt hugetlbfs rw,uid=64055,mode=700,pagesize=1024M,size=4294967296 0 0\n"
+                "none /srv hugetlbfs rw,pagesize=1024M 0 0\n",
+                1024);
+        assert_true(mount.shut);
+        assert_int_equal(mount.owner, 64055);
+        assert_int_equal(mount.limit_mib, 4096);
+        mount = host_mounts_find_hugepages("n /m hugetlbfs rw,gid=1,mode=770,pagesize=2M 0 0\n", 2);
+        assert_false(mount.shut);
 }
 
 int main(void) {

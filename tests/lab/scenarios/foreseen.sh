@@ -52,10 +52,13 @@ virsh define /run/ready.xml > /dev/null
 
 # --- Huge pages ---
 
-asked_not InvalidOption '1G are mounted nowhere' "huge pages that are mounted nowhere" 3 hugepages s 1G
+asked_not InvalidOption '1G are not mounted' "huge pages that are mounted nowhere" 3 hugepages s 1G
+mkdir -p /dev/hugepages1G
+mount -t hugetlbfs -o pagesize=1G,mode=0700 hugetlbfs /dev/hugepages1G
+asked_not InvalidOption 'may not enter the mount' "huge pages that are root's alone" 3 hugepages s 1G
+umount /dev/hugepages1G
 echo 2 > /sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages
 if (($(< /sys/kernel/mm/hugepages/hugepages-1048576kB/free_hugepages) > 0)); then
-    mkdir -p /dev/hugepages1G
     mount -t hugetlbfs -o pagesize=1G hugetlbfs /dev/hugepages1G
     asked_not HypervisorFailed 'hugetlbfs' "huge pages of which libvirt has not heard" 3 hugepages s 1G
     umount /dev/hugepages1G
