@@ -1,8 +1,8 @@
-/* This relies on two things: a soft reboot (systemd 254) stops every unit and then reaches
- * sysinit.target again, while "daemon-reexec" and "daemon-reload" keep the time at which it was
- * reached. UserspaceTimestampMonotonic would say it better, but before 256 it survives a soft
- * reboot (src/core/manager-serialize.c, manager_timestamp_shall_serialize()). SoftRebootsCount is
- * younger still. */
+/* This relies on the following. A soft reboot (since systemd 254) stops every unit and begins a
+ * boot of its own, which reaches sysinit.target again; "daemon-reexec" and "daemon-reload" keep the
+ * time at which it was reached. UserspaceTimestampMonotonic would say it more directly, but systemd
+ * keeps it over a soft reboot before 256 (src/core/manager-serialize.c,
+ * manager_timestamp_shall_serialize()), and SoftRebootsCount does not exist before 256. */
 #include "boot-mark.h"
 
 #include "reading.h"

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* A daemon starts anew while a machine runs with two cards, and something fails. */
+/* The daemon restarts while a machine runs with two cards, and something fails. */
 static World *scene_with_a_new_daemon(void) {
         World *world = booted_scene();
 
