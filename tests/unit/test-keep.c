@@ -247,6 +247,23 @@ static void a_daemon_that_is_killed_at_any_step_keeps_it_in_the_end(void **unuse
         }
 }
 
+/* The kernel tells of each move, also of the one back; udev's word comes after the helper's end. */
+static void what_fails_is_tried_again_by_the_clock_alone(void **unused) {
+        World *world = scene();
+        unsigned begun;
+
+        world_mark(world->refused, CARD);
+        boot(world);
+        assert_int_equal(state_of(world, CARD), GPU_HOST_BOUND);
+        begun = world->handovers_begun;
+        for (unsigned i = 0; i < 10; i++) {
+                world_uevent(world, CARD); /* it is on its host driver again */
+                world_run(world);
+        }
+        assert_int_equal(world->handovers_begun, begun);
+        world_free(world);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_kept_card_is_taken_whole_when_the_daemon_starts),
@@ -260,6 +277,7 @@ int main(void) {
                 cmocka_unit_test(what_is_kept_no_more_is_not_tried_again),
                 cmocka_unit_test(a_machine_that_starts_with_the_host_waits_for_its_kept_card),
                 cmocka_unit_test(a_daemon_that_is_killed_at_any_step_keeps_it_in_the_end),
+                cmocka_unit_test(what_fails_is_tried_again_by_the_clock_alone),
         };
 
         return cmocka_run_group_tests_name("keep", tests, NULL, NULL);
