@@ -279,6 +279,8 @@ static void card_end_call(Manager *manager, Gpu *gpu, bool was_binding, Handover
                 return;
         if (failed && !call->failure)
                 call->failure = card_refusal(gpu->address, outcome, message);
+        if (was_binding)
+                gpu_note_keep(gpu, failed && gpu->written);
         if (was_binding && failed && gpu->written)
                 gpu_want_on_host(manager, gpu, false);
         if (was_binding && outcome == HANDOVER_FAILED)
@@ -499,8 +501,6 @@ static void device_changed(void *userdata, PciAddress address) {
         gpu = manager_look_at_gpu(manager, address);
         if (!gpu)
                 return;
-        if (gpu->keep == KEEP_WAITS)
-                gpu->keep = KEEP_DUE;
         drivers_now = gpu_drivers(gpu);
         driver_changed = drivers && !g_str_equal(drivers, drivers_now);
         /* What the kernel had refused somebody has done: perhaps the cause is gone. */
@@ -509,6 +509,15 @@ static void device_changed(void *userdata, PciAddress address) {
                 gpu_settle(manager, gpu, true);
         if (driver_changed)
                 manager->host.ops->read_link(manager->host.self, address);
+}
+
+static void retry_due(void *userdata, PciAddress address) {
+        Manager *manager = userdata;
+        TURN(manager);
+        Gpu *gpu = manager_look_at_gpu(manager, address);
+
+        if (gpu && gpu->keep == KEEP_WAITS)
+                gpu->keep = KEEP_DUE;
 }
 
 static void device_removed(void *userdata, PciAddress address) {
@@ -565,6 +574,7 @@ const HostEvents *manager_host_events(void) {
                 .handover_origins = card_origins,
                 .handover_ended = card_moved,
                 .link_read = link_read,
+                .retry_due = retry_due,
                 .boot_told = boot_told,
         };
 

@@ -103,6 +103,8 @@ static bool record_follow(CardRecord *record, const GpuDrift *drift) {
 static void gpu_follow_drifts(Manager *manager, Gpu *gpu, const GArray *drifts) {
         bool followed = false;
 
+        if (drifts->len > 0 && !gpu_has_helper(manager, gpu))
+                gpu_keep_again(manager, gpu);
         for (guint i = 0; gpu->record && i < drifts->len; i++)
                 followed |= record_follow(gpu->record, &g_array_index(drifts, GpuDrift, i));
         if (!followed)

@@ -40,9 +40,10 @@ typedef struct GpuDrift {
 /* How far the service is with a card that is kept for machines. */
 typedef enum GpuKeep {
         KEEP_DUE,
-        KEEP_TAKEN, /* it was taken to vfio-pci, or is on its way */
-        KEEP_WAITS, /* that was refused, and is tried again when device_changed comes next */
-        KEEP_LEFT,  /* somebody wants it at the host */
+        KEEP_TAKEN,  /* it was taken to vfio-pci, or is on its way */
+        KEEP_WAITS,  /* that was refused, and is tried again by the clock */
+        KEEP_FAILED, /* the kernel has refused it: until somebody else has changed something */
+        KEEP_LEFT,   /* somebody wants it at the host */
 } GpuKeep;
 
 typedef struct Gpu {

@@ -331,6 +331,8 @@ typedef struct HostEvents {
         void (*handover_ended)(void *userdata, PciAddress card, HandoverOutcome outcome,
                                const char *message);
         void (*link_read)(void *userdata, PciAddress address, const LinkFacts *link);
+        /* The time that look_later was asked for has come. */
+        void (*retry_due)(void *userdata, PciAddress address);
         /* Whether the host was booted since may be known now: ask again. */
         void (*boot_told)(void *userdata);
 } HostEvents;
@@ -354,8 +356,8 @@ typedef struct HostOps {
          * be read, as a record of the ledger or the writing of one, is tried again: device_changed
          * follows, later and later, until it has gone well. */
         int (*look)(void *self, PciAddress address, DeviceFacts **ret);
-        /* Has device_changed follow by the clock: after a second, and later each time that it is
-         * @wanted once more; until it is not. */
+        /* Has retry_due follow by the clock: after a second, and later each time that it is @wanted
+         * once more; until it is not. */
         void (*look_later)(void *self, PciAddress address, bool wanted);
         /* Asks for the link's speed and width; link_read follows, unless the device does not
          * answer. While the same is asked already nothing more is done. */

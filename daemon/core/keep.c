@@ -1,7 +1,8 @@
 /* Cards that the administrator keeps for machines. Each is taken to vfio-pci when it is seen at the
  * host, by a Bind like any caller's, with the same checks. What stands in the way may be a matter
  * of a moment (a udev worker, a program that restores a sound card's volume), so it is tried again
- * by the clock, and told once for each reason. One that was given back by Release stays there. */
+ * by the clock, and told once for each reason. What the kernel has refused is not: a try unbinds
+ * the card's host driver and binds it again. One that was given back by Release stays there. */
 #include "core/manager-private.h"
 
 #include <string.h>
@@ -21,14 +22,31 @@ static bool is_same_reason(const char *one, const char *other) {
         }
 }
 
+static void gpu_keep_later(Manager *manager, Gpu *gpu) {
+        gpu->keep = KEEP_WAITS;
+        manager->host.ops->look_later(manager->host.self, gpu->address, true);
+}
+
+void gpu_note_keep(Gpu *gpu, bool failed) {
+        if (failed && gpu->keep != KEEP_LEFT)
+                gpu->keep = KEEP_FAILED;
+        else if (gpu->keep == KEEP_FAILED)
+                gpu->keep = KEEP_TAKEN;
+}
+
+void gpu_keep_again(Manager *manager, Gpu *gpu) {
+        if (gpu->keep == KEEP_FAILED)
+                gpu_keep_later(manager, gpu);
+}
+
 static void keep_refused(Manager *manager, PciAddress address, const Refusal *refusal) {
         Gpu *gpu = manager_find_gpu(manager, address);
 
         if (gpu) {
-                if (gpu->keep != KEEP_TAKEN)
+                if (gpu->keep == KEEP_TAKEN)
+                        gpu_keep_later(manager, gpu);
+                else if (gpu->keep != KEEP_FAILED)
                         return;
-                gpu->keep = KEEP_WAITS;
-                manager->host.ops->look_later(manager->host.self, address, true);
                 if (gpu->keep_told && is_same_reason(gpu->keep_told, refusal->message))
                         return;
                 g_free(gpu->keep_told);

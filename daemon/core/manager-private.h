@@ -247,6 +247,11 @@ bool gpu_partly_on_vfio(const Gpu *gpu);
 /* Begins to take to vfio-pci what is kept for machines and was not seen to yet. */
 void manager_keep_gpus(Manager *manager);
 
+/* A Bind of the GPU has ended; @failed: the helper had begun to move it. And somebody else has
+ * changed something about it: what had failed is tried again, by the clock. */
+void gpu_note_keep(Gpu *gpu, bool failed);
+void gpu_keep_again(Manager *manager, Gpu *gpu);
+
 /* Leaves the GPU where it is, as a Release asks, until it is kept no more. */
 void gpu_stop_keeping(Manager *manager, Gpu *gpu);
 

@@ -409,6 +409,7 @@ void manager_recover_gpu(Manager *manager, PciAddress address, ManagerDone done,
                 return;
         }
         gpu_note(gpu, GPU_CURED);
+        gpu_keep_again(manager, gpu);
         gpu_tell(manager, gpu, "");
         manager_await_return(manager, gpu, done, userdata)->accepts = true;
 }

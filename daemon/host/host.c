@@ -30,6 +30,7 @@ struct SystemHost {
         ProcessWatches *watches;
         GpuPolicy *policy;
         LookAgain *again;
+        LookAgain *retries; /* a clock of its own: no other failure makes it tick */
         BootMark *boot;
 };
 
@@ -73,7 +74,7 @@ static int host_look(void *self, PciAddress address, DeviceFacts **ret) {
 static void host_look_later(void *self, PciAddress address, bool wanted) {
         SystemHost *host = self;
 
-        look_again_note(host->again, address, LOOK_AT_USERS, wanted ? -EBUSY : 0);
+        look_again_note(host->retries, address, LOOK_TO_RETRY, wanted ? -EBUSY : 0);
 }
 
 static void host_read_link(void *self, PciAddress address) {
@@ -180,6 +181,13 @@ static void host_look_again(void *userdata, PciAddress address) {
                 host->events->device_changed(host->userdata, address);
 }
 
+static void host_retry(void *userdata, PciAddress address) {
+        SystemHost *host = userdata;
+
+        if (host->events)
+                host->events->retry_due(host->userdata, address);
+}
+
 static void host_boot_told(void *userdata) {
         SystemHost *host = userdata;
 
@@ -202,6 +210,8 @@ int system_host_new(sd_event *event, const HostConfig *config, SystemHost **ret)
         r = device_monitor_new(event, &host->monitor);
         if (r >= 0)
                 r = look_again_new(event, host_look_again, host, &host->again);
+        if (r >= 0)
+                r = look_again_new(event, host_retry, host, &host->retries);
         if (r >= 0)
                 r = boot_mark_new(event, state_dir, host_boot_told, host, &host->boot);
         if (r < 0)
@@ -232,6 +242,7 @@ void system_host_free(SystemHost *host) {
 
         boot_mark_free(host->boot);
         look_again_free(host->again);
+        look_again_free(host->retries);
         gpu_policy_free(host->policy);
         process_watches_free(host->watches);
         surveys_free(host->surveys);

@@ -8,7 +8,7 @@
 
 #define FIRST_USEC (1 * UINT64_C(1000000))
 #define LAST_USEC  (30 * UINT64_C(1000000))
-#define USERS_USEC (60 * UINT64_C(1000000)) /* the last, while nothing else is to be read */
+#define RETRY_USEC (60 * UINT64_C(1000000)) /* the last, while nothing else is to be read */
 
 typedef struct Unread {
         PciAddress address;
@@ -96,12 +96,12 @@ static void note_failure(LookAgain *again, PciAddress address, LookAt what, int 
                 g_array_append_val(again->unread, fresh);
         }
         unread = &g_array_index(again->unread, Unread, i);
-        if (!unread->failing[what] && what != LOOK_AT_USERS)
+        if (!unread->failing[what] && what != LOOK_TO_RETRY)
                 failure_tell(address, what, r);
         unread->failing[what] = true;
         if (unread->due != 0)
                 return;
-        last = what == LOOK_AT_USERS ? USERS_USEC : LAST_USEC;
+        last = what == LOOK_TO_RETRY ? RETRY_USEC : LAST_USEC;
         unread->wait = unread->wait == 0 ? FIRST_USEC : MIN(unread->wait * 2, last);
         unread->due = now_usec() + unread->wait;
         timer_set(again);
@@ -116,7 +116,7 @@ static void note_answer(LookAgain *again, PciAddress address, LookAt what) {
         if (!find(again, address, &i))
                 return;
         unread = &g_array_index(again->unread, Unread, i);
-        if (unread->failing[what] && what != LOOK_AT_USERS)
+        if (unread->failing[what] && what != LOOK_TO_RETRY)
                 end_tell(address, what);
         unread->failing[what] = false;
         for (LookAt other = 0; other < _LOOK_AT_MAX; other++)
@@ -162,7 +162,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata) {
                         continue;
                 /* Nobody is interested any more. */
                 unread = &g_array_index(again->unread, Unread, index);
-                if (unread->due == 0 && !unread->failing[LOOK_AT_USERS])
+                if (unread->due == 0 && !unread->failing[LOOK_TO_RETRY])
                         g_array_remove_index_fast(again->unread, index);
         }
         timer_set(again);

@@ -13,7 +13,7 @@ typedef struct LookAgain LookAgain;
 typedef enum LookAt {
         LOOK_AT_DEVICE, /* the facts of it */
         LOOK_AT_RECORD, /* the ledger's record of it, which may have to be written, too */
-        LOOK_AT_USERS,  /* whether anybody uses it: told long after the look, and not the journal */
+        LOOK_TO_RETRY,  /* what was refused: told long after the look, and not the journal */
         _LOOK_AT_MAX,
 } LookAt;
 

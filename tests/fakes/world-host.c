@@ -160,8 +160,7 @@ void world_let_time_pass(World *world) {
 
         g_array_set_size(world->looks_later, 0);
         for (guint i = 0; i < due->len; i++)
-                world->host_events->device_changed(world->manager,
-                                                   g_array_index(due, PciAddress, i));
+                world->host_events->retry_due(world->manager, g_array_index(due, PciAddress, i));
         world_run(world);
 }
 

@@ -124,14 +124,14 @@ static void an_answer_that_comes_late_has_the_next_look_wait_longer(void **state
         Scene *scene = *state;
 
         scene->device = 1;
-        look_again_note(scene->again, at(7), LOOK_AT_USERS, -EBUSY);
+        look_again_note(scene->again, at(7), LOOK_TO_RETRY, -EBUSY);
         assert_told(scene, SECOND * 3 / 2, "7 ");
         assert_told(scene, SECOND * 3 / 2, "");
-        look_again_note(scene->again, at(7), LOOK_AT_USERS, -EBUSY);
+        look_again_note(scene->again, at(7), LOOK_TO_RETRY, -EBUSY);
         assert_told(scene, SECOND * 3 / 2, "");
         assert_told(scene, SECOND, "7 ");
-        look_again_note(scene->again, at(7), LOOK_AT_USERS, 0);
-        look_again_note(scene->again, at(7), LOOK_AT_USERS, -EBUSY);
+        look_again_note(scene->again, at(7), LOOK_TO_RETRY, 0);
+        look_again_note(scene->again, at(7), LOOK_TO_RETRY, -EBUSY);
         assert_told(scene, SECOND * 3 / 2, "7 ");
 }
 

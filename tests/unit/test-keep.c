@@ -248,7 +248,7 @@ static void a_daemon_that_is_killed_at_any_step_keeps_it_in_the_end(void **unuse
 }
 
 /* The kernel tells of each move, also of the one back; udev's word comes after the helper's end. */
-static void what_fails_is_tried_again_by_the_clock_alone(void **unused) {
+static void what_fails_is_not_tried_again_at_its_own_events(void **unused) {
         World *world = scene();
         unsigned begun;
 
@@ -261,6 +261,47 @@ static void what_fails_is_tried_again_by_the_clock_alone(void **unused) {
                 world_run(world);
         }
         assert_int_equal(world->handovers_begun, begun);
+        world_free(world);
+}
+
+/* A try unbinds the host driver and binds it again: the clock alone does not do that for ever. */
+static void what_the_kernel_has_refused_waits_for_somebody_to_change_something(void **unused) {
+        World *world = scene();
+        unsigned begun;
+
+        world_mark(world->refused, CARD);
+        boot(world);
+        assert_int_equal(failures, 1);
+        assert_int_equal(failure, REFUSAL_HANDOVER_FAILED);
+        assert_int_equal(world->looks_later->len, 0);
+        begun = world->handovers_begun;
+        world_let_time_pass(world);
+        assert_int_equal(world->handovers_begun, begun);
+
+        world_unmark(world->refused, card());
+        world_rebind(world, CARD, "nouveau");
+        world_uevent(world, CARD);
+        world_run(world);
+        assert_int_equal(world->handovers_begun, begun);
+        world_let_time_pass(world);
+        assert_int_equal(state_of(world, CARD), GPU_VFIO_BOUND);
+        assert_int_equal(world->looks_later->len, 0);
+        world_free(world);
+}
+
+static void what_the_kernel_has_refused_is_tried_again_after_recover(void **unused) {
+        World *world = scene();
+        Caller caller = { 0 };
+
+        world_mark(world->refused, CARD);
+        boot(world);
+        assert_int_equal(failure, REFUSAL_HANDOVER_FAILED);
+        world_unmark(world->refused, card());
+        manager_recover_gpu(world->manager, card(), caller_done, &caller);
+        world_run(world);
+        assert_done(&caller);
+        world_let_time_pass(world);
+        assert_int_equal(state_of(world, CARD), GPU_VFIO_BOUND);
         world_free(world);
 }
 
@@ -277,7 +318,10 @@ int main(void) {
                 cmocka_unit_test(what_is_kept_no_more_is_not_tried_again),
                 cmocka_unit_test(a_machine_that_starts_with_the_host_waits_for_its_kept_card),
                 cmocka_unit_test(a_daemon_that_is_killed_at_any_step_keeps_it_in_the_end),
-                cmocka_unit_test(what_fails_is_tried_again_by_the_clock_alone),
+                cmocka_unit_test(what_fails_is_not_tried_again_at_its_own_events),
+                cmocka_unit_test(
+                        what_the_kernel_has_refused_waits_for_somebody_to_change_something),
+                cmocka_unit_test(what_the_kernel_has_refused_is_tried_again_after_recover),
         };
 
         return cmocka_run_group_tests_name("keep", tests, NULL, NULL);
