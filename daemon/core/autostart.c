@@ -1,4 +1,5 @@
-/* The machines that start with the host: once after each boot, by a Start like any caller's. */
+/* The machines that start with the host: once after each boot, by a Start like any caller's. What is
+ * refused because the host could not be asked just then is tried again by the clock. */
 #include "core/manager-private.h"
 
 typedef struct Autostart {
@@ -7,15 +8,44 @@ typedef struct Autostart {
         char uuid[37];
 } Autostart;
 
+static bool manager_waits_to_autostart(Manager *manager) {
+        for (guint i = 0; i < manager->machines->len; i++)
+                if (((Machine *)g_ptr_array_index(manager->machines, i))->autostart_waits)
+                        return true;
+        return false;
+}
+
+/* Has the machine tried again where the refusal is a moment's. Whether the observer has heard of
+ * that before. */
+static bool autostart_was_told(const Autostart *autostart, const Refusal *refusal) {
+        Machine *machine = manager_find_machine(autostart->manager, autostart->uuid);
+        bool told;
+
+        if (!machine || !refusal->passing)
+                return false;
+        machine->autostart_due = machine->autostart_waits = true;
+        told = machine->autostart_told;
+        machine->autostart_told = true;
+        return told;
+}
+
 static void autostart_ended(void *userdata, const Refusal *refusal) {
         Autostart *autostart = userdata;
         Manager *manager = autostart->manager;
 
-        if (refusal && manager->observer.autostart_failed)
+        if (refusal && !autostart_was_told(autostart, refusal) &&
+            manager->observer.autostart_failed)
                 manager->observer.autostart_failed(manager->observer_data, autostart->name,
                                                    refusal);
+        manager->host.ops->look_later(manager->host.self, NO_DEVICE,
+                                      manager_waits_to_autostart(manager));
         g_free(autostart->name);
         g_free(autostart);
+}
+
+void manager_autostart_again(Manager *manager) {
+        for (guint i = 0; i < manager->machines->len; i++)
+                ((Machine *)g_ptr_array_index(manager->machines, i))->autostart_waits = false;
 }
 
 /* Notes which machines are to start, once it is known whether the host was booted. A daemon that is
@@ -57,12 +87,13 @@ static GPtrArray *manager_take_due(Manager *manager) {
         for (guint i = 0; i < manager->machines->len; i++) {
                 Machine *machine = g_ptr_array_index(manager->machines, i);
 
-                if (!machine->shown || !machine->autostart_due ||
+                if (!machine->autostart || machine_state_is_up(machine->state))
+                        machine->autostart_due = machine->autostart_waits = false;
+                if (!machine->shown || !machine->autostart_due || machine->autostart_waits ||
                     !machine_cards_are_known(manager, machine))
                         continue;
                 machine->autostart_due = false;
-                if (machine->autostart && !machine_state_is_up(machine->state))
-                        g_ptr_array_add(due, autostart_new(manager, machine));
+                g_ptr_array_add(due, autostart_new(manager, machine));
         }
         return due;
 }

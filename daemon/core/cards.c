@@ -514,8 +514,13 @@ static void device_changed(void *userdata, PciAddress address) {
 static void retry_due(void *userdata, PciAddress address) {
         Manager *manager = userdata;
         TURN(manager);
-        Gpu *gpu = manager_look_at_gpu(manager, address);
+        Gpu *gpu;
 
+        if (pci_address_equal(address, NO_DEVICE)) {
+                manager_autostart_again(manager);
+                return;
+        }
+        gpu = manager_look_at_gpu(manager, address);
         if (gpu && gpu->keep == KEEP_WAITS)
                 gpu->keep = KEEP_DUE;
 }

@@ -313,6 +313,9 @@ typedef struct LinkFacts {
         unsigned width;
 } LinkFacts;
 
+/* An address that no device has: look_later takes it for the machines that start with the host. */
+#define NO_DEVICE ((PciAddress){ .slot = UINT8_MAX })
+
 /* What the host tells core. */
 typedef struct HostEvents {
         /* Something about the device at @address may have changed: look again. Also sent once for

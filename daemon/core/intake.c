@@ -430,6 +430,7 @@ static void intake_give_up(Intake *intake) {
                        "Machines or their disks kept changing while the service checked the disks "
                        "of machine %s.",
                        intake->request->name);
+        findings_note_passing(intake->findings);
         intake_end(intake);
 }
 

@@ -31,8 +31,10 @@ typedef struct Machine {
         uint64_t memory_mib; /* what it has now, or would be started with: virsh setmem on a machine
                               * with a balloon changes it */
         bool autostart;
-        bool autostart_due; /* the host was booted, and it is to start when its cards are known */
-        pid_t leader;       /* QEMU, 0 = none */
+        bool autostart_due;   /* the host was booted, and it is to start when its cards are known */
+        bool autostart_waits; /* that was refused for a moment's reason; tried again by the clock */
+        bool autostart_told;  /* and the observer was told so */
+        pid_t leader;         /* QEMU, 0 = none */
 
         bool shown; /* it has its path on the bus: while two have one name, the one whose domain
                      * was looked at last */

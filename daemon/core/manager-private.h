@@ -264,8 +264,10 @@ Refusal *vfio_user_refusal(const GPtrArray *holders);
 
 /* --- autostart.c --- */
 
-/* Starts, once after the host has booted, the machines that are to start with it. */
+/* Starts, once after the host has booted, the machines that are to start with it. And has those
+ * tried again that were refused for a moment's reason. */
 void manager_autostart(Manager *manager);
+void manager_autostart_again(Manager *manager);
 
 /* --- domains.c --- */
 

@@ -95,6 +95,7 @@ Refusal *refusal_copy(const Refusal *refusal) {
                 .subject = g_strdup(refusal->subject),
                 .message = g_strdup(refusal->message),
                 .remedy = g_strdup(refusal->remedy),
+                .passing = refusal->passing,
         };
         return copy;
 }
@@ -130,6 +131,12 @@ void findings_warning(GPtrArray *findings, RefusalCode code, const char *subject
         g_ptr_array_add(findings,
                         refusal_new_va(SEVERITY_WARNING, code, subject, remedy, message, args));
         va_end(args);
+}
+
+void findings_note_passing(GPtrArray *findings) {
+        Refusal *last = g_ptr_array_index(findings, findings->len - 1);
+
+        last->passing = true;
 }
 
 const Refusal *findings_first_error(const GPtrArray *findings) {

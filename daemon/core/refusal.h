@@ -51,6 +51,8 @@ typedef struct Refusal {
         char *subject; /* the PCI address, machine name, option key or path; never NULL */
         char *message; /* what is wrong, a whole sentence */
         char *remedy;  /* what the caller can do, a whole sentence */
+        bool passing;  /* the host could not be asked, or changed meanwhile: nothing is known to be
+                        * wrong with what was asked for */
 } Refusal;
 
 /* "GPUInUse" and its like; constant. */
@@ -72,6 +74,9 @@ void findings_error(GPtrArray *findings, RefusalCode code, const char *subject, 
                     const char *message, ...) G_GNUC_PRINTF(5, 6);
 void findings_warning(GPtrArray *findings, RefusalCode code, const char *subject,
                       const char *remedy, const char *message, ...) G_GNUC_PRINTF(5, 6);
+
+/* Notes that the last of @findings is a passing one. */
+void findings_note_passing(GPtrArray *findings);
 
 /* What a caller wrote, fit for a message: escaped, and cut where it is long, for whoever can make a
  * message grow without bound can have the bus close our connection. The caller's (g_free()). */
