@@ -218,6 +218,17 @@ static uint64_t less(uint64_t from, uint64_t what) {
         return from > what ? from - what : 0;
 }
 
+/* From when libvirt was asked to start it QEMU takes them, and what it has taken the kernel does
+ * not count as free. */
+static void launch_count_hugepages(const Launch *launch, HostFacts *host) {
+        if (launch->asked)
+                return;
+        if (launch->hugepages == HUGEPAGES_2M)
+                host->hugepages_2m_free = less(host->hugepages_2m_free, launch->memory_mib / 2);
+        else if (launch->hugepages == HUGEPAGES_1G)
+                host->hugepages_1g_free = less(host->hugepages_1g_free, launch->memory_mib / 1024);
+}
+
 /* What was promised to machines that are being started, and that nobody sees yet, is not to be had
  * by another: many start at once with the host. */
 static void manager_count_launches(Manager *manager, CheckFacts *facts) {
@@ -229,25 +240,14 @@ static void manager_count_launches(Manager *manager, CheckFacts *facts) {
 
                 if (launch->kind == LAUNCH_CREATE_ONLY || (domain && domain->facts->active))
                         continue;
-                switch (launch->hugepages) {
-                case HUGEPAGES_NONE:
-                        facts->machines_mib += launch->memory_mib;
-                        /* 0 = not known, and stays so. */
-                        if (host->memory_available_mib > 1)
-                                host->memory_available_mib = MAX(
-                                        less(host->memory_available_mib, launch->memory_mib), 1);
-                        break;
-                case HUGEPAGES_2M:
-                        host->hugepages_2m_free =
-                                less(host->hugepages_2m_free, launch->memory_mib / 2);
-                        break;
-                case HUGEPAGES_1G:
-                        host->hugepages_1g_free =
-                                less(host->hugepages_1g_free, launch->memory_mib / 1024);
-                        break;
-                case HUGEPAGES_OTHER:
-                        break;
-                }
+                launch_count_hugepages(launch, host);
+                if (launch->hugepages != HUGEPAGES_NONE)
+                        continue;
+                facts->machines_mib += launch->memory_mib;
+                /* 0 = not known, and stays so. */
+                if (host->memory_available_mib > 1)
+                        host->memory_available_mib =
+                                MAX(less(host->memory_available_mib, launch->memory_mib), 1);
         }
 }
 

@@ -489,6 +489,26 @@ static void a_disk_goes_from_one_machine_to_another(void **state) {
         world_free(world);
 }
 
+/* The kernel has counted them as taken already when QEMU is at it, which takes long. */
+static void huge_pages_that_are_taken_are_not_taken_twice(void **state) {
+        World *world = scene_with_images();
+        Request *one = request_for("one", OTHER_CARD, NULL);
+        Request *two = request_for("two", THIRD_CARD, NULL);
+        Caller a = { 0 }, b = { 0 };
+
+        one->hugepages = two->hugepages = HUGEPAGES_2M;
+        world->host_facts.hugepages_2m_total = world->host_facts.hugepages_2m_free = 2048;
+        world->hold_verb[HYPERVISOR_START] = true;
+        manager_create(world->manager, one, caller_done, &a);
+        world_run(world);
+        world->host_facts.hugepages_2m_free = 1024; /* the first's QEMU has got its own */
+        manager_create(world->manager, two, caller_done, &b);
+        world_run(world);
+        if (b.message)
+                fail_msg("%s", b.message);
+        world_free(world);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(an_image_is_looked_at_before_each_start),
@@ -512,6 +532,7 @@ int main(void) {
                 cmocka_unit_test(a_machine_that_is_being_given_something_is_not_started),
                 cmocka_unit_test(two_that_get_one_disk_at_once),
                 cmocka_unit_test(a_disk_goes_from_one_machine_to_another),
+                cmocka_unit_test(huge_pages_that_are_taken_are_not_taken_twice),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
