@@ -76,11 +76,13 @@ void host_facts_read(HostFacts *ret) {
 }
 
 /* A queue that a process has open makes the carrier of a tap (Linux, drivers/net/tun.c,
- * tun_attach() and __tun_detach()). One that is not up does not tell: EINVAL
- * (net/core/net-sysfs.c, carrier_show()). */
+ * tun_set_iff() and __tun_detach()), and without one its state is "down"; so it is while the
+ * interface is not up. The state follows the carrier within a second (net/core/link_watch.c).
+ * Unlike "carrier", whose reader waits for the lock of the whole network configuration since Linux
+ * 6.8, it is read without one (net/core/net-sysfs.c, operstate_show()). */
 static NetdevKind tun_kind(const char *path, const char *flags) {
         guint64 value = g_ascii_strtoull(flags, NULL, 16);
-        g_autofree char *carrier = g_build_filename(path, "carrier", NULL);
+        g_autofree char *operstate = g_build_filename(path, "operstate", NULL);
         g_autofree char *text = NULL;
         int r;
 
@@ -88,10 +90,11 @@ static NetdevKind tun_kind(const char *path, const char *flags) {
                 return NETDEV_OTHER;
         if (value & IFF_MULTI_QUEUE)
                 return NETDEV_TAP_QUEUES;
-        r = reading_text(AT_FDCWD, carrier, &text);
-        if (r < 0 && r != -EINVAL)
+        r = reading_text(AT_FDCWD, operstate, &text);
+        if (r <= 0)
                 return NETDEV_UNKNOWN;
-        return r > 0 && strcmp(text, "1") == 0 ? NETDEV_TAP_TAKEN : NETDEV_TAP;
+        return g_str_equal(text, "down") || g_str_equal(text, "lowerlayerdown") ? NETDEV_TAP
+                                                                                : NETDEV_TAP_TAKEN;
 }
 
 NetdevKind host_netdev(const char *folder, const char *name) {

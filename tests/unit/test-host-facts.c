@@ -40,34 +40,35 @@ static void folder_remove(const char *folder) {
 }
 
 static void netdev_make(const char *folder, const char *name, const char *flags,
-                        const char *carrier) {
+                        const char *state) {
         g_autofree char *path = g_build_filename(folder, name, NULL);
         g_autofree char *tun = g_build_filename(path, "tun_flags", NULL);
-        g_autofree char *carried = g_build_filename(path, "carrier", NULL);
+        g_autofree char *operstate = g_build_filename(path, "operstate", NULL);
 
         assert_int_equal(g_mkdir_with_parents(path, 0700), 0);
         assert_true(g_file_set_contents(tun, flags, -1, NULL));
-        if (carrier)
-                assert_true(g_file_set_contents(carried, carrier, -1, NULL));
+        if (state)
+                assert_true(g_file_set_contents(operstate, state, -1, NULL));
 }
 
 static void a_tap_is_known_from_a_tunnel_and_from_one_that_is_taken(void **state) {
         static const struct {
-                const char *flags, *carrier;
+                const char *flags, *operstate;
                 NetdevKind kind;
         } rows[] = {
-                { "0x1802\n", "0\n", NETDEV_TAP },
-                { "0x1802\n", NULL, NETDEV_TAP }, /* not up: the kernel says nothing */
-                { "0x5002\n", "1\n", NETDEV_TAP_TAKEN },
-                { "0x1902\n", "0\n", NETDEV_TAP_QUEUES },
-                { "0x1801\n", "0\n", NETDEV_OTHER },
+                { "0x1802\n", "down\n", NETDEV_TAP },
+                { "0x1802\n", NULL, NETDEV_UNKNOWN }, /* it has just gone, or been renamed */
+                { "0x5002\n", "up\n", NETDEV_TAP_TAKEN },
+                { "0x5002\n", "unknown\n", NETDEV_TAP_TAKEN },
+                { "0x1902\n", "down\n", NETDEV_TAP_QUEUES },
+                { "0x1801\n", "down\n", NETDEV_OTHER },
         };
         g_autofree char *folder = g_dir_make_tmp("feos-netdevs-XXXXXX", NULL);
 
         for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
                 g_autofree char *name = g_strdup_printf("tap%zu", i);
 
-                netdev_make(folder, name, rows[i].flags, rows[i].carrier);
+                netdev_make(folder, name, rows[i].flags, rows[i].operstate);
                 assert_int_equal(host_netdev(folder, name), rows[i].kind);
         }
         folder_remove(folder);
