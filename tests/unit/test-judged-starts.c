@@ -509,6 +509,35 @@ static void huge_pages_that_are_taken_are_not_taken_twice(void **state) {
         world_free(world);
 }
 
+/* What is attached by a name that leads elsewhere by then is not what was detached by it. */
+static void a_disk_that_was_detached_is_its_own_no_more(void **state) {
+        World *world = scene_with_images();
+        Caller caller = { 0 }, gone = { 0 }, again = { 0 };
+        g_autofree char *id = NULL;
+
+        make(world, "a", OTHER_CARD, NULL);
+        make(world, "b", THIRD_CARD, OTHER);
+        start_well(world, "a");
+        set_lead(world, AS_NAMED(IMAGE), "/dev/dm-1");
+        attach(world, "a", IMAGE, &caller);
+        world_run(world);
+        assert_done(&caller);
+        id = g_strdup(g_ptr_array_index(world_domain(world, "a")->disks, 0));
+        manager_detach_device(world->manager, world_machine(world, "a"), DEVICE_DISK, id,
+                              caller_done, &gone);
+        world_run(world);
+        assert_done(&gone);
+        g_ptr_array_set_size(world_domain(world, "a")->files, 0);
+        look_again(world, "a");
+        set_lead(world, AS_NAMED(IMAGE), "/dev/dm-2");
+        attach(world, "a", IMAGE, &again);
+        world_run(world);
+        assert_done(&again);
+        set_lead(world, AS_NAMED(OTHER), "/dev/dm-2");
+        start_refused(world, "b", REFUSAL_INVALID_OPTION, "is in use by machine a");
+        world_free(world);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(an_image_is_looked_at_before_each_start),
@@ -533,6 +562,7 @@ int main(void) {
                 cmocka_unit_test(two_that_get_one_disk_at_once),
                 cmocka_unit_test(a_disk_goes_from_one_machine_to_another),
                 cmocka_unit_test(huge_pages_that_are_taken_are_not_taken_twice),
+                cmocka_unit_test(a_disk_that_was_detached_is_its_own_no_more),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
