@@ -538,6 +538,26 @@ static void a_disk_that_was_detached_is_its_own_no_more(void **state) {
         world_free(world);
 }
 
+/* Somebody else's overlay is written, what is beneath it is only read. */
+static void what_is_only_read_may_be_shared(void **state) {
+        World *world = scene_with_images();
+        WorldDomain *theirs = world_add_foreign(world, "theirs", NIC);
+        Request *request = request_for("box", OTHER_CARD, NULL);
+        DeviceRequest *disk = device_request_new(DEVICE_DISK);
+        Caller caller = { 0 };
+
+        world_add_file(theirs, "/pool/overlay.qcow2", true, true);
+        set_lead(world, "/pool/overlay.qcow2", AS_NAMED(IMAGE)); /* its backing file */
+        look_again(world, "theirs");
+        disk->path = g_strdup(IMAGE);
+        disk->read_only = true;
+        g_ptr_array_add(request->disks, disk);
+        manager_create(world->manager, request, caller_done, &caller);
+        world_run(world);
+        assert_done(&caller);
+        world_free(world);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(an_image_is_looked_at_before_each_start),
@@ -563,6 +583,7 @@ int main(void) {
                 cmocka_unit_test(a_disk_goes_from_one_machine_to_another),
                 cmocka_unit_test(huge_pages_that_are_taken_are_not_taken_twice),
                 cmocka_unit_test(a_disk_that_was_detached_is_its_own_no_more),
+                cmocka_unit_test(what_is_only_read_may_be_shared),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
