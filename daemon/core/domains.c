@@ -323,6 +323,8 @@ static void manager_take_domain(Manager *manager, DomainFacts *facts) {
                 domain_watch(manager, domain);
         if (!domain_may_live(domain) || (old_pid != 0 && domain->facts->pid != old_pid))
                 domain_claim(domain, NULL);
+        if (domain->facts->active)
+                domain_review_claims(domain);
         domain_is_due(domain);
 }
 

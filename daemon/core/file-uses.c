@@ -47,26 +47,98 @@ void claims_add_uses(const GPtrArray *claims, const char *machine, bool now, GAr
         }
 }
 
+static guint domain_count_live(const Domain *domain, const char *path) {
+        guint count = 0;
+
+        for (guint i = 0; i < domain->facts->files->len; i++) {
+                const DomainFile *file = g_ptr_array_index(domain->facts->files, i);
+
+                if (file->live && g_strcmp0(file->path, path) == 0)
+                        count++;
+        }
+        return count;
+}
+
+static guint domain_count_claims(const Domain *domain, const char *path) {
+        guint count = 0;
+
+        for (guint i = 0; i < domain->claims->len; i++) {
+                const FileClaim *claim = g_ptr_array_index(domain->claims, i);
+
+                if (g_strcmp0(claim->path, path) == 0)
+                        count++;
+        }
+        return count;
+}
+
 void domain_claim(Domain *domain, GPtrArray *claims) {
         g_clear_pointer(&domain->claims, g_ptr_array_unref);
-        domain->claims = claims;
+        if (claims)
+                domain_claim_more(domain, claims);
 }
 
 void domain_claim_more(Domain *domain, GPtrArray *claims) {
+        guint before = domain->claims ? domain->claims->len : 0;
+
         if (domain->claims)
                 g_ptr_array_extend_and_steal(domain->claims, claims);
         else
                 domain->claims = claims;
+        /* The last look may have shown it already. */
+        for (guint i = before; i < domain->claims->len; i++) {
+                FileClaim *claim = g_ptr_array_index(domain->claims, i);
+
+                claim->reviewed = domain_count_live(domain, claim->path) >=
+                                  domain_count_claims(domain, claim->path);
+        }
+}
+
+/* Of the claims of one name those are true that came last, as many as the domain has disks of it.
+ * The first look after a claim may have begun before it, and neither ends it nor another one. */
+void domain_review_claims(Domain *domain) {
+        for (guint i = domain->claims ? domain->claims->len : 0; i-- > 0;) {
+                FileClaim *claim = g_ptr_array_index(domain->claims, i);
+                guint live = domain_count_live(domain, claim->path);
+
+                for (guint k = i + 1; live > 0 && k < domain->claims->len; k++) {
+                        const FileClaim *later = g_ptr_array_index(domain->claims, k);
+
+                        if (later->reviewed && g_strcmp0(later->path, claim->path) == 0)
+                                live--;
+                }
+                if (live == 0 && claim->reviewed)
+                        g_ptr_array_remove_index(domain->claims, i);
+        }
+        for (guint i = 0; domain->claims && i < domain->claims->len; i++)
+                ((FileClaim *)g_ptr_array_index(domain->claims, i))->reviewed = true;
+}
+
+/* How many disks of the same name the domain has before this one. */
+static guint domain_count_before(const Domain *domain, const DomainFile *file) {
+        guint count = 0;
+
+        for (guint i = 0; i < domain->facts->files->len; i++) {
+                const DomainFile *other = g_ptr_array_index(domain->facts->files, i);
+
+                if (other == file)
+                        break;
+                if (other->live && g_strcmp0(other->path, file->path) == 0)
+                        count++;
+        }
+        return count;
 }
 
 /* What the file led to when the running domain got it. The name may lead elsewhere by now, if the
- * file was moved or the volume renamed; what QEMU has open stays the same. */
+ * file was moved or the volume renamed; what QEMU has open stays the same. Two disks of one name
+ * have a claim each, the last one first. */
 static const GArray *domain_claimed(const Domain *domain, const DomainFile *file) {
-        for (guint i = 0; domain->claims && file->live && i < domain->claims->len; i++) {
+        guint before = domain_count_before(domain, file);
+
+        for (guint i = domain->claims && file->live ? domain->claims->len : 0; i-- > 0;) {
                 const FileClaim *claim = g_ptr_array_index(domain->claims, i);
 
                 if (g_strcmp0(claim->path, file->path) == 0 && claim->identities &&
-                    claim->identities->len > 0)
+                    claim->identities->len > 0 && before-- == 0)
                         return claim->identities;
         }
         return NULL;

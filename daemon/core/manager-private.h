@@ -502,6 +502,7 @@ typedef struct FileClaim {
         char *path; /* as the definition has it */
         bool writes;
         GArray *identities; /* FileIdentity */
+        bool reviewed;      /* by a look at the domain that began after it was given */
 } FileClaim;
 
 /* The claims that follow from @request and what was found out about its files: a new array that
@@ -513,6 +514,9 @@ void claims_add_uses(const GPtrArray *claims, const char *machine, bool now, GAr
 /* From now on the domain runs with what @claims (taken; NULL = nobody knows) says; and has more. */
 void domain_claim(Domain *domain, GPtrArray *claims);
 void domain_claim_more(Domain *domain, GPtrArray *claims);
+
+/* After each look at a running domain: ends the claims of what it does not have any more. */
+void domain_review_claims(Domain *domain);
 
 /* The files of other machines that the host has to be asked about for @intake: a new array of
  * DomainFile. Whether its files are all of those that it would be now. */
