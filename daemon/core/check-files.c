@@ -55,16 +55,19 @@ static bool image_has_name(const ImageAnswer *image, const char *path) {
                         g_strcmp0(path, image->resolved) == 0);
 }
 
-static bool images_meet(const ImageAnswer *one, const ImageAnswer *other) {
+static bool images_meet(const ImageAnswer *one, bool one_writes, const ImageAnswer *other,
+                        bool other_writes) {
         if (is_known(one->identities) && is_known(other->identities))
-                return file_identities_meet(one->identities, other->identities);
-        return image_has_name(one, other->resolved);
+                return file_identities_meet(one->identities, one_writes, other->identities,
+                                            other_writes);
+        return (one_writes || other_writes) && image_has_name(one, other->resolved);
 }
 
-static bool use_meets(const FileUse *use, const ImageAnswer *image) {
+static bool use_meets(const FileUse *use, const ImageAnswer *image, bool writes) {
         if (use->found > 0 && is_known(use->identities) && is_known(image->identities))
-                return file_identities_meet(image->identities, use->identities);
-        return image_has_name(image, use->path);
+                return file_identities_meet(image->identities, writes, use->identities,
+                                            use->writes);
+        return (use->writes || writes) && image_has_name(image, use->path);
 }
 
 /* @other is the one that was named before. */
@@ -104,12 +107,12 @@ static void check_use(const FileUse *use, const ImageAnswer *image, bool now, GP
                         same ? "" : theirs);
 }
 
-/* Whether a machine that libvirt knows has the file open. */
+/* Whether a machine that libvirt knows has the file open, even if it only reads it. */
 static bool is_open_in_a_machine(const CheckFacts *facts, const ImageAnswer *image) {
         for (guint i = 0; facts->files && i < facts->files->len; i++) {
                 const FileUse *use = &g_array_index(facts->files, FileUse, i);
 
-                if (use->now && use_meets(use, image))
+                if (use->now && use_meets(use, image, true))
                         return true;
         }
         return false;
@@ -139,22 +142,44 @@ static bool use_is_unknown(const FileUse *use) {
         return use->now && (use->found < 0 || !use->path || use->found == 0);
 }
 
-static void tell_unknown(const FileUse *use, GPtrArray *findings) {
+/* QEMU locks files but not block devices, so nothing else would keep two writers of a device apart.
+ * A name that leads to nothing was a device's only if it is beneath /dev. */
+static bool unknown_is_dangerous(const FileUse *use, const ImageAnswer *image, bool writes) {
+        return (use->path && g_str_has_prefix(use->path, "/dev/")) ||
+               (use->found < 0 && writes && image->block);
+}
+
+static void tell_unknown(const FileUse *use, bool danger, GPtrArray *findings) {
         g_autofree char *machine = refusal_show(use->machine);
         g_autofree char *theirs = refusal_show(use->path);
+        g_autofree char *message =
+                g_strdup_printf("Machine %s runs with file %s, and what that name leads to is "
+                                "unknown.",
+                                machine, theirs);
 
-        findings_warning(findings, REFUSAL_INVALID_OPTION, theirs,
-                         "Make sure that it is not one of this machine's disks.",
-                         "Machine %s runs with file %s, and what that name leads to is unknown.",
-                         machine, theirs);
+        if (danger)
+                findings_error(findings, REFUSAL_INVALID_STATE, theirs,
+                               "Try again. If that does not help, detach it there or shut that "
+                               "machine down.",
+                               "%s", message);
+        else
+                findings_warning(findings, REFUSAL_INVALID_OPTION, theirs,
+                                 "Make sure that it is not one of this machine's disks.", "%s",
+                                 message);
 }
+
+typedef enum Told {
+        TOLD_NOTHING,
+        TOLD_WARNING,
+        TOLD_ERROR,
+} Told;
 
 /* What all disks of a request are judged with. */
 typedef struct Disks {
         const CheckFacts *facts;
         GArray *asked; /* RequestImage */
         bool now;      /* the machine runs, or is to */
-        bool *told;    /* of each FileUse: that nobody knows what it is */
+        Told *told;    /* of each FileUse: that nobody knows what it is */
         GPtrArray *findings;
 } Disks;
 
@@ -172,28 +197,40 @@ static bool disks_has(const Disks *disks, guint i) {
                disks_answer(disks, i)->verdict == IMAGE_OK;
 }
 
+static void check_unknown(const Disks *disks, guint disk, guint i) {
+        const FileUse *use = &g_array_index(disks->facts->files, FileUse, i);
+        bool danger = disks->now && unknown_is_dangerous(use, disks_answer(disks, disk),
+                                                         disks_writes(disks, disk));
+        Told told = danger ? TOLD_ERROR : TOLD_WARNING;
+
+        if (disks->told[i] >= told)
+                return;
+        disks->told[i] = told;
+        tell_unknown(use, danger, disks->findings);
+}
+
 static void check_uses(const Disks *disks, guint disk) {
         const GArray *uses = disks->facts->files;
         const ImageAnswer *image = disks_answer(disks, disk);
+        bool writes = disks_writes(disks, disk);
 
         for (guint i = 0; uses && i < uses->len; i++) {
                 const FileUse *use = &g_array_index(uses, FileUse, i);
 
-                if (!use->writes && !disks_writes(disks, disk))
+                if (!use->writes && !writes)
                         continue;
-                if (use_meets(use, image))
+                if (use_meets(use, image, writes))
                         check_use(use, image, disks->now, disks->findings);
-                else if (use_is_unknown(use) && !disks->told[i]) {
-                        disks->told[i] = true;
-                        tell_unknown(use, disks->findings);
-                }
+                else if (use_is_unknown(use))
+                        check_unknown(disks, disk, i);
         }
 }
 
 static void check_others(const Disks *disks, guint disk) {
         for (guint i = 0; i < disk; i++)
-                if (disks_has(disks, i) && (disks_writes(disks, i) || disks_writes(disks, disk)) &&
-                    images_meet(disks_answer(disks, disk), disks_answer(disks, i)))
+                if (disks_has(disks, i) &&
+                    images_meet(disks_answer(disks, disk), disks_writes(disks, disk),
+                                disks_answer(disks, i), disks_writes(disks, i)))
                         check_twice(disks_answer(disks, disk), disks_answer(disks, i),
                                     disks->findings);
 }
@@ -213,7 +250,7 @@ static void check_volumes(const Request *request, GPtrArray *findings) {
 
 void check_files(const CheckFacts *facts, const Request *request, GPtrArray *findings) {
         g_autoptr(GArray) asked = request_images(request);
-        g_autofree bool *told = g_new0(bool, facts->files ? facts->files->len + 1 : 1);
+        g_autofree Told *told = g_new0(Told, facts->files ? facts->files->len + 1 : 1);
         guint answered = facts->survey ? MIN(asked->len, facts->survey->images->len) : 0;
         Disks disks = { facts, asked, request->start, told, findings };
 

@@ -252,22 +252,31 @@ void file_answer_free(FileAnswer *answer) {
         g_free(answer);
 }
 
-static bool identities_have(const GArray *identities, const FileIdentity *wanted) {
-        for (guint i = 0; i < identities->len; i++) {
-                const FileIdentity *identity = &g_array_index(identities, FileIdentity, i);
+bool file_identity_equal(const FileIdentity *one, const FileIdentity *other) {
+        return one->block == other->block && one->device == other->device &&
+               one->inode == other->inode;
+}
 
-                if (identity->block == wanted->block && identity->device == wanted->device &&
-                    identity->inode == wanted->inode)
-                        return true;
+/* Whether @other, which is or is made of the whole that is @one, is written to by either. */
+static bool whole_is_in(const GArray *one, bool one_writes, const GArray *other,
+                        bool other_writes) {
+        const FileIdentity *whole = &g_array_index(one, FileIdentity, 0);
+
+        for (guint i = 0; i < other->len; i++) {
+                const FileIdentity *part = &g_array_index(other, FileIdentity, i);
+
+                if (file_identity_equal(part, whole))
+                        return one_writes || (other_writes && !part->read);
         }
         return false;
 }
 
 /* Two that are made of the same thing, as two partitions of a disk, do not meet. */
-bool file_identities_meet(const GArray *one, const GArray *other) {
+bool file_identities_meet(const GArray *one, bool one_writes, const GArray *other,
+                          bool other_writes) {
         return one && other && one->len > 0 && other->len > 0 &&
-               (identities_have(other, &g_array_index(one, FileIdentity, 0)) ||
-                identities_have(one, &g_array_index(other, FileIdentity, 0)));
+               (whole_is_in(one, one_writes, other, other_writes) ||
+                whole_is_in(other, other_writes, one, one_writes));
 }
 
 /* Frees what @array holds whether or not its maker has told it how to. */

@@ -227,6 +227,8 @@ typedef struct FileIdentity {
         uint64_t device; /* the number of the block device, or of the file system that the file is
                             on */
         uint64_t inode;  /* of a file; 0 for a block device */
+        bool read;       /* it is only read, whatever is written to the whole: a backing file, or
+                          * what one is made of */
 } FileIdentity;
 
 /* What QEMU takes it for. */
@@ -272,9 +274,14 @@ typedef struct FileAnswer {
 FileAnswer *file_answer_new(const char *path);
 void file_answer_free(FileAnswer *answer);
 
-/* Whether who writes to one of the two writes to the other: they are the same, or one is made of
- * the other. Both are arrays of FileIdentity. */
-bool file_identities_meet(const GArray *one, const GArray *other);
+/* Whether they are one thing, however it is used. */
+bool file_identity_equal(const FileIdentity *one, const FileIdentity *other);
+
+/* Whether one of two users writes to what the other has: the things are the same, or one is made of
+ * the other. Both are arrays of FileIdentity, the whole first; each user writes to its whole, or
+ * only reads it. */
+bool file_identities_meet(const GArray *one, bool one_writes, const GArray *other,
+                          bool other_writes);
 
 /* What is asked of the slow side of the host: files that may lie on a dead server, other processes'
  * memory, a device's own configuration space. */

@@ -3,8 +3,9 @@
  * order:
  *
  *   feos-vm-survey ask [directory PATH] [device GLOB] [card ADDRESS] [serial ADDRESS] [image PATH]
- *                      [qcow2 PATH] [kernel PATH] [qemu UID] [apparmor yes] [file PATH] [file-qcow2
- * PATH] ... feos-vm-survey link ADDRESS
+ *                      [qcow2 PATH] [kernel PATH] [qemu UID] [apparmor yes] [file PATH]
+ *                      [file-qcow2 PATH] ...
+ *   feos-vm-survey link ADDRESS
  *
  * and the answer is lines of words parted by tabs, each escaped as g_strescape() does:
  *
@@ -14,13 +15,19 @@
  *   image VERDICT ACCESS USE NAME RESOLVED WHY REMEDY IDENTITIES
  *                                              for each image, qcow2 or kernel, in their order; the
  *                                              verdict is ok, block (ok too, a block device),
- * missing or refused, the access rw or ro, the use that others make of it free, kept or written; an
- * identity is "file DEVICE INODE" or "block DEVICE 0", and a semicolon follows each link SPEED
- * WIDTH                           or, when the device does not answer, "lost" end all was told, but
- * for: file INDEX FOUND IDENTITIES                for each file and file-qcow2, counted from 0,
- * that could be looked at in time; found is 1, 0 or a negative errno user UID NAME what the
- * holders' users are called. A directory server may have to be asked, which may be dead: so this
- * comes last, and may as well not come */
+ *                                              missing or refused, the access rw or ro, the use
+ *                                              that others make of it free, kept or written; an
+ *                                              identity is "file DEVICE INODE" or "block DEVICE 0",
+ *                                              then " read" where it is only read, and a semicolon
+ *                                              follows each
+ *   link SPEED WIDTH                           or, when the device does not answer, "lost"
+ *   end                                        all was told, but for:
+ *   file INDEX FOUND IDENTITIES                for each file and file-qcow2, counted from 0, that
+ *                                              could be looked at in time; found is 1, 0 or a
+ *                                              negative errno
+ *   user UID NAME                              what the holders' users are called. A directory
+ *                                              server may have to be asked, which may be dead: so
+ *                                              this comes last, and may as well not come */
 #include "reading.h"
 #include "survey-files.h"
 #include "survey-holders.h"
@@ -104,9 +111,9 @@ static char *identities_words(const GArray *identities) {
         for (guint i = 0; i < identities->len; i++) {
                 const FileIdentity *identity = &g_array_index(identities, FileIdentity, i);
 
-                g_string_append_printf(words, "%s %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT ";",
+                g_string_append_printf(words, "%s %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT "%s;",
                                        identity->block ? "block" : "file", identity->device,
-                                       identity->inode);
+                                       identity->inode, identity->read ? " read" : "");
         }
         return g_string_free(g_steal_pointer(&words), FALSE);
 }

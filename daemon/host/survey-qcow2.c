@@ -259,7 +259,7 @@ const char *qcow2_survey(int fd, const char **ret_remedy) {
         return NULL;
 }
 
-GPtrArray *qcow2_read_names(int fd, bool *ret_backing_qcow2) {
+GPtrArray *qcow2_read_names(int fd, bool *ret_backed, bool *ret_backing_qcow2) {
         g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
         g_autoptr(GByteArray) cluster = NULL;
         g_autofree char *format = NULL;
@@ -268,7 +268,7 @@ GPtrArray *qcow2_read_names(int fd, bool *ret_backing_qcow2) {
         Qcow2Header header;
         int r = header_read(fd, &header);
 
-        *ret_backing_qcow2 = false;
+        *ret_backed = *ret_backing_qcow2 = false;
         if (r < 0) {
                 errno = -r;
                 return NULL;
@@ -286,6 +286,7 @@ GPtrArray *qcow2_read_names(int fd, bool *ret_backing_qcow2) {
                 /* Without a format it is found out by looking, which finds qcow2. */
                 (void)extensions_take(cluster, &header, EXTENSION_BACKING_FORMAT, &format);
                 *ret_backing_qcow2 = !format || strcmp(format, "qcow2") == 0;
+                *ret_backed = true;
                 g_ptr_array_add(names, backing);
         }
         (void)extensions_take(cluster, &header, EXTENSION_DATA_FILE, &data_file);

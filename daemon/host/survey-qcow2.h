@@ -11,5 +11,6 @@ const char *qcow2_survey(int fd, const char **ret_remedy);
 
 /* The further files that it is made of, as its header names them: the backing file first; new
  * strings in a new array. Empty when there are none or @fd is no qcow2. NULL and errno when it
- * could not be read. @ret_backing_qcow2: the backing file is named first, and is qcow2 itself. */
-GPtrArray *qcow2_read_names(int fd, bool *ret_backing_qcow2);
+ * could not be read. @ret_backed: the first is a backing file, which is only read, not a data file;
+ * @ret_backing_qcow2: and is qcow2 itself. */
+GPtrArray *qcow2_read_names(int fd, bool *ret_backed, bool *ret_backing_qcow2);

@@ -158,18 +158,19 @@ static bool verdict_parse(const char *word, ImageVerdict *ret, bool *ret_block) 
         return true;
 }
 
-/* "file 2049 131; block 2048 0;"; a new array, NULL for what is not understood. */
+/* "file 2049 131;block 2048 0 read;"; a new array, NULL for what is not understood. */
 static GArray *identities_parse(const char *words) {
         g_autoptr(GArray) identities = g_array_new(FALSE, TRUE, sizeof(FileIdentity));
         g_auto(GStrv) parts = g_strsplit(words, ";", -1);
 
         for (char **part = parts; *part && **part; part++) {
                 FileIdentity identity = { 0 };
-                char kind[8];
+                char kind[8], read[8] = "";
 
-                if (sscanf(*part, "%7s %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT, kind,
-                           &identity.device, &identity.inode) != 3)
+                if (sscanf(*part, "%7s %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT " %7s", kind,
+                           &identity.device, &identity.inode, read) < 3)
                         return NULL;
+                identity.read = strcmp(read, "read") == 0;
                 identity.block = strcmp(kind, "block") == 0;
                 g_array_append_val(identities, identity);
         }

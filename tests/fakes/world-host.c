@@ -293,6 +293,11 @@ static GArray *identities_of(World *world, const char *path) {
         FileIdentity identity = { .device = 1, .inode = g_str_hash(target) };
 
         g_array_append_val(identities, identity);
+        target = g_hash_table_lookup(world->backings, path);
+        if (target) {
+                identity = (FileIdentity){ .device = 1, .inode = g_str_hash(target), .read = true };
+                g_array_append_val(identities, identity);
+        }
         return identities;
 }
 

@@ -90,6 +90,7 @@ World *world_new(void) {
         g_ptr_array_add(world->networks, NULL);
         world->images = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         world->leads = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+        world->backings = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
         world->dark = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
         world->host_facts =
                 (HostFacts){ .iommu = true, .vfio = true, .cpus = 16, .memory_mib = 65536 };
@@ -119,6 +120,7 @@ void world_free(World *world) {
         g_ptr_array_unref(world->holders);
         g_hash_table_unref(world->images);
         g_hash_table_unref(world->leads);
+        g_hash_table_unref(world->backings);
         g_hash_table_unref(world->dark);
         g_hash_table_unref(world->netdevs);
         g_ptr_array_unref(world->networks);

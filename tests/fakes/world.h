@@ -86,16 +86,17 @@ struct World {
         GPtrArray *holders;  /* Holder, given to every survey about cards */
         GHashTable *netdevs; /* name -> NetdevKind as pointer */
         HugepagesMount hugepages;
-        GPtrArray *networks; /* char *, NULL-terminated: the active libvirt networks */
-        int fail_boot;       /* nobody knows whether; */
-        bool booted_before;  /* somebody has asked since the host was booted */
-        bool hold_console;   /* a console does not hang up; guest is its other end */
-        int guest;           /* -1 = none */
-        GHashTable *images;  /* path -> ImageVerdict as pointer; unknown ones are not found. A name
-                              * "x" is "/images/x", by which it is known too */
-        GHashTable *leads;   /* path -> char *: what else it leads to; others lead to themselves */
-        GHashTable *dark;    /* path -> negative errno as pointer: files of domains that cannot be
-                              * looked at */
+        GPtrArray *networks;  /* char *, NULL-terminated: the active libvirt networks */
+        int fail_boot;        /* nobody knows whether; */
+        bool booted_before;   /* somebody has asked since the host was booted */
+        bool hold_console;    /* a console does not hang up; guest is its other end */
+        int guest;            /* -1 = none */
+        GHashTable *images;   /* path -> ImageVerdict as pointer; unknown ones are not found. A name
+                               * "x" is "/images/x", by which it is known too */
+        GHashTable *leads;    /* path -> char *: what else it leads to; others lead to themselves */
+        GHashTable *backings; /* path -> char *: its backing file, by what that leads to */
+        GHashTable *dark;     /* path -> negative errno as pointer: files of domains that cannot be
+                               * looked at */
         void (*before_answer)(World *world); /* called before each survey is answered */
         unsigned surveys;                    /* answered so far */
         bool drop_hostdevs;                  /* a domain is started without its host devices */

@@ -203,6 +203,28 @@ static void what_nobody_can_look_at_is_compared_by_name_or_told(void **state) {
         expect_nothing(scene_with_use(use, 0));
 }
 
+/* QEMU's locks do not keep two writers of a device apart. */
+static void a_device_that_may_be_anothers_is_refused(void **state) {
+        FileUse use = {
+                .path = "/elsewhere", .machine = "other", .now = true, .found = -ETIMEDOUT
+        };
+        Scene *scene = scene_with_use(use, 0);
+
+        answer_of(scene)->block = true;
+        expect_remedy(scene, REFUSAL_INVALID_STATE, "/elsewhere", "is unknown", "Try again");
+        scene = scene_with_use(use, 0);
+        answer_of(scene)->block = true;
+        scene->request->start = false;
+        expect_warning(scene, REFUSAL_INVALID_OPTION, "/elsewhere", "is unknown");
+        use.found = 0; /* a file that was removed */
+        scene = scene_with_use(use, 0);
+        answer_of(scene)->block = true;
+        expect_warning(scene, REFUSAL_INVALID_OPTION, "/elsewhere", "is unknown");
+        use.path = "/dev/vg/gone";
+        expect_remedy(scene_with_use(use, 0), REFUSAL_INVALID_STATE, "/dev/vg/gone", "is unknown",
+                      "Try again");
+}
+
 static void a_volume_that_libvirt_does_not_tell_of(void **state) {
         Scene *scene = scene_new();
         DeviceRequest *disk = device_request_new(DEVICE_DISK);
@@ -256,6 +278,7 @@ int main(void) {
                 cmocka_unit_test(a_disk_of_another_machine),
                 cmocka_unit_test(a_disk_that_both_only_read),
                 cmocka_unit_test(what_nobody_can_look_at_is_compared_by_name_or_told),
+                cmocka_unit_test(a_device_that_may_be_anothers_is_refused),
                 cmocka_unit_test(a_volume_that_libvirt_does_not_tell_of),
         };
 

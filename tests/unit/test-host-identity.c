@@ -114,7 +114,7 @@ static bool devices_meet(unsigned one, unsigned other) {
         g_autoptr(GArray) identities = identities_of_device(one);
         g_autoptr(GArray) others = identities_of_device(other);
 
-        return file_identities_meet(identities, others);
+        return file_identities_meet(identities, true, others, true);
 }
 
 /* Two disks with a partition each, RAID of the partitions, and two volumes of that. */
@@ -188,14 +188,15 @@ static void test_loop(void **state) {
         loop = identities_of_device(0);
         assert_int_equal(loop->len, 2);
         file = file_survey(path, false);
-        assert_true(file_identities_meet(loop, file->identities));
+        assert_true(file_identities_meet(loop, true, file->identities, false));
         file_answer_free(file);
 
         make_attribute(fixture, "loop0/loop/backing_file", "/no/such/file.img (deleted)\n");
         expect_devices(0, (unsigned[]){ 0 }, 1);
 }
 
-static bool files_meet(const Fixture *fixture, const char *one, const char *other) {
+static bool files_meet_as(const Fixture *fixture, const char *one, bool one_writes,
+                          const char *other, bool other_writes) {
         g_autofree char *path = path_of(fixture, one);
         g_autofree char *other_path = path_of(fixture, other);
         FileAnswer *answer = file_survey(path, true);
@@ -205,10 +206,15 @@ static bool files_meet(const Fixture *fixture, const char *one, const char *othe
         assert_int_equal(answer->found, 1);
         assert_int_equal(other_answer->found, 1);
         assert_string_equal(answer->path, path);
-        meet = file_identities_meet(answer->identities, other_answer->identities);
+        meet = file_identities_meet(answer->identities, one_writes, other_answer->identities,
+                                    other_writes);
         file_answer_free(answer);
         file_answer_free(other_answer);
         return meet;
+}
+
+static bool files_meet(const Fixture *fixture, const char *one, const char *other) {
+        return files_meet_as(fixture, one, true, other, true);
 }
 
 static void test_files(void **state) {
@@ -272,6 +278,13 @@ static void test_backing_files(void **state) {
         assert_false(files_meet(fixture, "far.qcow2", "base.img"));
         assert_false(files_meet(fixture, "round.qcow2", "base.img"));
         assert_false(files_meet(fixture, "gone.qcow2", "base.img"));
+
+        /* Who writes to the top only reads what is beneath it. */
+        assert_true(files_meet_as(fixture, "top.qcow2", false, "base.img", true));
+        assert_false(files_meet_as(fixture, "top.qcow2", true, "base.img", false));
+        assert_false(files_meet_as(fixture, "base.img", false, "top.qcow2", true));
+        assert_true(files_meet_as(fixture, "top.qcow2", true, "top.qcow2", false));
+        assert_false(files_meet_as(fixture, "top.qcow2", false, "top.qcow2", false));
 
         answer = file_survey(top, false); /* raw: the guest's own bytes name nothing */
         assert_int_equal(answer->identities->len, 1);

@@ -205,8 +205,8 @@ static void test_extensions(void **state) {
 
 static void expect_names(const Image *image, const char *const *names, bool backing_qcow2) {
         int fd = image_open(image, sizeof image->bytes);
-        bool qcow2;
-        g_autoptr(GPtrArray) found = qcow2_read_names(fd, &qcow2);
+        bool backed, qcow2;
+        g_autoptr(GPtrArray) found = qcow2_read_names(fd, &backed, &qcow2);
 
         close(fd);
         assert_non_null(found);
@@ -214,6 +214,7 @@ static void expect_names(const Image *image, const char *const *names, bool back
         for (guint i = 0; i < found->len; i++)
                 assert_string_equal(g_ptr_array_index(found, i), names[i]);
         assert_int_equal(qcow2, backing_qcow2);
+        assert_int_equal(backed, g_strcmp0(names[0], "base.img") == 0);
 }
 
 static void test_names(void **state) {

@@ -174,7 +174,7 @@ static void test_files(void **state) {
         answer = g_ptr_array_index(fixture->answer->files, 1);
         assert_int_equal(answer->found, 1);
         assert_string_equal(answer->path, link);
-        assert_true(file_identities_meet(answer->identities, image->identities));
+        assert_true(file_identities_meet(answer->identities, true, image->identities, true));
 }
 
 static void test_nothing_asked(void **state) {

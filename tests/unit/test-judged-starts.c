@@ -509,10 +509,10 @@ static void huge_pages_that_are_taken_are_not_taken_twice(void **state) {
         world_free(world);
 }
 
-/* What is attached by a name that leads elsewhere by then is not what was detached by it. */
-static void a_disk_that_was_detached_is_its_own_no_more(void **state) {
+/* Machine a has had a disk while its name led elsewhere than it does now. */
+static World *scene_after_a_detach(void) {
         World *world = scene_with_images();
-        Caller caller = { 0 }, gone = { 0 }, again = { 0 };
+        Caller caller = { 0 }, gone = { 0 };
         g_autofree char *id = NULL;
 
         make(world, "a", OTHER_CARD, NULL);
@@ -530,10 +530,22 @@ static void a_disk_that_was_detached_is_its_own_no_more(void **state) {
         g_ptr_array_set_size(world_domain(world, "a")->files, 0);
         look_again(world, "a");
         set_lead(world, AS_NAMED(IMAGE), "/dev/dm-2");
+        set_lead(world, AS_NAMED(OTHER), "/dev/dm-2");
+        return world;
+}
+
+static void a_disk_that_was_detached_is_its_own_no_more(void **state) {
+        World *world = scene_after_a_detach();
+        Caller again = { 0 };
+
         attach(world, "a", IMAGE, &again);
         world_run(world);
         assert_done(&again);
-        set_lead(world, AS_NAMED(OTHER), "/dev/dm-2");
+        start_refused(world, "b", REFUSAL_INVALID_OPTION, "is in use by machine a");
+        world_free(world);
+        world = scene_after_a_detach();
+        world_add_file(world_domain(world, "a"), AS_NAMED(IMAGE), true, false); /* by virsh */
+        look_again(world, "a");
         start_refused(world, "b", REFUSAL_INVALID_OPTION, "is in use by machine a");
         world_free(world);
 }
@@ -547,8 +559,12 @@ static void what_is_only_read_may_be_shared(void **state) {
         Caller caller = { 0 };
 
         world_add_file(theirs, "/pool/overlay.qcow2", true, true);
-        set_lead(world, "/pool/overlay.qcow2", AS_NAMED(IMAGE)); /* its backing file */
+        g_hash_table_insert(world->backings, g_strdup("/pool/overlay.qcow2"),
+                            g_strdup(AS_NAMED(IMAGE)));
         look_again(world, "theirs");
+        make(world, "writer", THIRD_CARD, IMAGE);
+        start_refused(world, "writer", REFUSAL_INVALID_OPTION, "in use by machine theirs");
+        disk->id = g_strdup("base");
         disk->path = g_strdup(IMAGE);
         disk->read_only = true;
         g_ptr_array_add(request->disks, disk);
