@@ -10,8 +10,14 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <glib.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
 #include <umockdev.h>
 #include <unistd.h>
 
@@ -193,11 +199,54 @@ static void test_btrfs(void **state) {
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* A user's process, in a user namespace of its own; the name of its root folder is too long for
+ * readlink(). */
+static pid_t hide_in_a_deep_folder(char *top) {
+        char name[251];
+        int ready[2];
+        char byte;
+        pid_t pid;
+
+        memset(name, 'a', 250);
+        name[250] = '\0';
+        assert_return_code(pipe(ready), errno);
+        pid = fork();
+        assert_return_code(pid, errno);
+        if (pid == 0) {
+                (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+                if (chdir(top) < 0)
+                        _exit(1);
+                for (unsigned i = 0; i < 18; i++)
+                        if (mkdir(name, 0755) < 0 || chdir(name) < 0)
+                                _exit(1);
+                if (unshare(CLONE_NEWUSER) < 0 || chroot(".") < 0)
+                        _exit(1);
+                if (write(ready[1], "x", 1) == 1)
+                        pause();
+                _exit(1);
+        }
+        close(ready[1]);
+        assert_int_equal(read(ready[0], &byte, 1), 1);
+        close(ready[0]);
+        return pid;
+}
+
+static void a_stranger_in_a_deep_folder_says_nothing_of_others(void **state) {
+        g_autofree char *top = g_dir_make_tmp("deep-XXXXXX", NULL);
+        g_autofree char *remove = g_strdup_printf("rm -rf %s", top);
+        pid_t pid = hide_in_a_deep_folder(top);
+
+        expect(65, 128, NULL);
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        (void)!system(remove);
+}
+
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 TEST(test_unused), TEST(test_mounted), TEST(test_mounted_in_a_container),
                 TEST(test_swap),   TEST(test_volume),  TEST(test_mapped_partition),
-                TEST(test_btrfs),
+                TEST(test_btrfs), TEST(a_stranger_in_a_deep_folder_says_nothing_of_others),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
