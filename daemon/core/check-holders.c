@@ -77,14 +77,18 @@ static void check_sharer(const Holder *holder, GPtrArray *findings) {
                          holder->node);
 }
 
+/* Without a process, the command says how many more there are. */
 static void check_unseen(const Holder *holder, GPtrArray *findings) {
-        g_autofree char *process = process_print(holder);
-        g_autofree char *subject = g_strdup_printf("%d", (int)holder->pid);
+        g_autofree char *process =
+                holder->pid > 0 ? process_print(holder) : refusal_show(holder->command);
+        g_autofree char *subject =
+                holder->pid > 0 ? g_strdup_printf("%d", (int)holder->pid) : g_strdup("host");
 
         findings_warning(findings, REFUSAL_GPU_BUSY, subject,
                          "Make sure that it does not use the GPU, and find what keeps the service "
                          "from reading /proc, such as a security module.",
-                         "Cannot find out what %s has open: %s.", process, holder->at);
+                         "Cannot find out what %s %s open: %s.", process,
+                         holder->pid > 0 ? "has" : "have", holder->at);
 }
 
 static void check_netdev(const Holder *holder, GPtrArray *findings) {

@@ -174,7 +174,8 @@ typedef enum HolderKind {
         HOLDER_PROCESS, /* has the node open or mapped */
         HOLDER_SHARER,  /* has a node open that all cards of the driver share, and none of a card:
                          * it may use this one */
-        HOLDER_UNSEEN,  /* a process of which nobody knows what it has open */
+        HOLDER_UNSEEN,  /* a process of which nobody knows what it has open; without one, so many
+                         * more  as the command says */
         HOLDER_MOUNT,   /* the file system on it is mounted */
         HOLDER_SWAP,    /* the host swaps to it */
         HOLDER_DEVICE,  /* another block device is made of it */

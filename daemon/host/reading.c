@@ -5,6 +5,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -13,6 +15,8 @@
 
 typedef DIR Dir;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Dir, closedir)
+typedef FILE File;
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(File, fclose)
 
 /* ENODEV is a device that goes while its attribute is read, ESRCH a process (fs/proc). */
 bool reading_is_absence(int error) {
@@ -77,6 +81,30 @@ int reading_text(int dir, const char *path, char **ret) {
         int r = file_read(dir, path, 0, TEXT_BYTES_MAX, &bytes);
 
         *ret = r > 0 ? g_strstrip(g_string_free(bytes, FALSE)) : NULL;
+        return r;
+}
+
+int reading_lines(int dir, const char *path, ReadingLine take, void *userdata) {
+        g_autofd int fd = openat(dir, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        g_autoptr(File) file = fd < 0 ? NULL : fdopen(fd, "r");
+        char *line = NULL;
+        size_t size = 0;
+        ssize_t length;
+        int r;
+
+        if (!file)
+                return unread(-errno);
+        fd = -1; /* the file's now */
+
+        errno = 0;
+        while ((length = getline(&line, &size, file)) >= 0) {
+                if (length > 0 && line[length - 1] == '\n')
+                        line[length - 1] = '\0';
+                take(line, userdata);
+                errno = 0;
+        }
+        r = feof(file) ? 1 : unread(-errno);
+        free(line);
         return r;
 }
 

@@ -25,6 +25,11 @@ bool reading_is_absence(int error);
 /* The text of a file without the white space around it; -EFBIG beyond 16 MiB. */
 int reading_text(int dir, const char *path, char **ret);
 
+/* Hands the file's lines to @take, lent and without their ends, however many there are: only one is
+ * in memory. Where it fails, some may have been handed over. */
+typedef void (*ReadingLine)(const char *line, void *userdata);
+int reading_lines(int dir, const char *path, ReadingLine take, void *userdata);
+
 /* All of a file's bytes, with a NUL behind them that @ret_length (NULL = not wanted) does not
  * count. -EFBIG when there are more than @max, -ELOOP when it is a link. */
 int reading_bytes(int dir, const char *path, size_t max, char **ret, size_t *ret_length);

@@ -58,22 +58,23 @@ static int devices_survey(const GArray *nodes, char **ret) {
         return r;
 }
 
-/* Of the host, and of every namespace that a process is in. One that may not be looked at says
- * nothing of the others. */
+/* Of the host, and of every namespace that a process is in. One that could not be looked at says
+ * nothing of the others: any user could bring that about. */
 static int mounts_survey(const GArray *nodes, GPtrArray *holders) {
         g_autoptr(Mounts) mounts = mounts_new();
         g_autoptr(GPtrArray) names = NULL;
-        int r = reading_error(reading_folder(AT_FDCWD, "/proc", &names));
+        int r = mounts_look_at_host(mounts, nodes, holders);
 
-        (void)mounts_look(mounts, MOUNTS_HOST_PID, MOUNTS_HOST_PID, nodes, holders);
+        if (r == 0)
+                r = reading_error(reading_folder(AT_FDCWD, "/proc", &names));
         for (guint i = 0; r == 0 && names && i < names->len; i++) {
                 guint64 pid;
 
                 if (g_ascii_string_to_unsigned(g_ptr_array_index(names, i), 10, 1, INT_MAX, &pid,
                                                NULL))
                         r = process_survey_mounts((unsigned)pid, nodes, mounts, holders);
-                if (r == -EACCES || r == -EPERM)
-                        r = 0;
+                if (r < 0)
+                        r = process_judge_error(r);
         }
         return r;
 }

@@ -9,13 +9,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
-/* So many processes that cannot be looked at are not a few that somebody protects: then nothing is
- * known of any. */
-#define UNSEEN_MAX 16
+/* So many that could not be looked at are named; of the others only the number is told. */
+#define UNSEEN_NAMED_MAX 8
 
 typedef struct Survey {
         const GArray *functions;
@@ -23,6 +24,8 @@ typedef struct Survey {
         Mounts *mounts;
         GPtrArray *holders;
         unsigned unseen;
+        unsigned unseen_pid; /* the last one */
+        int unseen_error;
 } Survey;
 
 /* --- who a process is --- */
@@ -129,38 +132,78 @@ static int found_tell(Survey *survey, unsigned pid, const GPtrArray *found) {
         return r;
 }
 
-/* That it may not be looked at says nothing of the others; anything else that fails does. */
-static int unseen_tell(Survey *survey, unsigned pid, int error) {
-        Holder *holder;
+/* CAP_SYS_PTRACE, without which /proc shows little of other users' processes. */
+static bool may_look_at_others(void) {
+        struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+        struct __user_cap_data_struct data[2];
 
-        if ((error != -EACCES && error != -EPERM) || ++survey->unseen > UNSEEN_MAX)
-                return error;
-        holder_add(survey, HOLDER_UNSEEN, pid, "");
-        holder = g_ptr_array_index(survey->holders, survey->holders->len - 1);
+        return syscall(SYS_capget, &header, data) == 0 &&
+               (data[0].effective & (1u << CAP_SYS_PTRACE)) != 0;
+}
+
+/* Takes @command. */
+static void unseen_add(Survey *survey, unsigned pid, char *command, int error) {
+        Holder *holder = holder_new(HOLDER_UNSEEN, "");
+
+        holder->pid = (pid_t)pid;
+        g_free(holder->command);
+        holder->command = command;
         g_free(holder->at);
         holder->at = g_strdup(g_strerror(-error));
+        g_ptr_array_add(survey->holders, holder);
+}
+
+/* That it could not be looked at says nothing of the others: any user can make a process of which
+ * something cannot be read, and as many of those as they like. */
+static int unseen_tell(Survey *survey, unsigned pid, int error) {
+        int r = process_judge_error(error);
+
+        if (r < 0)
+                return r;
+        survey->unseen_pid = pid;
+        survey->unseen_error = error;
+        if (++survey->unseen <= UNSEEN_NAMED_MAX)
+                unseen_add(survey, pid, g_strdup(""), error);
+        return 0;
+}
+
+/* Those that were not named; a single one is. Without the right to look at others' processes this
+ * one would see none: then nothing is known. */
+static int unseen_sum_up(Survey *survey) {
+        unsigned more = survey->unseen - MIN(survey->unseen, UNSEEN_NAMED_MAX);
+
+        if (more == 0)
+                return 0;
+        if (!may_look_at_others())
+                return -EACCES;
+        if (more == 1)
+                unseen_add(survey, survey->unseen_pid, g_strdup(""), survey->unseen_error);
+        else
+                unseen_add(survey, 0, g_strdup_printf("%u more processes", more),
+                           survey->unseen_error);
         return 0;
 }
 
 static int process_look(Survey *survey, unsigned pid) {
         g_autoptr(GPtrArray) found = g_ptr_array_new();
-        int r;
+        int r, told;
 
         if (pid == (unsigned)getpid() || pid == (unsigned)getppid())
                 return mounts_look(survey->mounts, pid, pid, survey->nodes, survey->holders);
         r = process_survey(pid, survey->nodes, survey->mounts, found, survey->holders);
-
-        return r < 0 ? unseen_tell(survey, pid, r) : found_tell(survey, pid, found);
+        told = found_tell(survey, pid, found); /* what was seen of it is true */
+        if (r == 0)
+                r = told;
+        return r < 0 ? unseen_tell(survey, pid, r) : 0;
 }
 
-/* The host's own mounts come first. What could not be seen of them is told when it is the turn of
- * that process. */
+/* The host's own mounts come first. */
 static int processes_look(Survey *survey) {
         g_autoptr(GPtrArray) names = NULL;
-        int r = reading_error(reading_folder(AT_FDCWD, "/proc", &names));
+        int r = mounts_look_at_host(survey->mounts, survey->nodes, survey->holders);
 
-        (void)mounts_look(survey->mounts, MOUNTS_HOST_PID, MOUNTS_HOST_PID, survey->nodes,
-                          survey->holders);
+        if (r == 0)
+                r = reading_error(reading_folder(AT_FDCWD, "/proc", &names));
         for (guint i = 0; r == 0 && names && i < names->len; i++) {
                 guint64 pid;
 
@@ -168,7 +211,7 @@ static int processes_look(Survey *survey) {
                                                NULL))
                         r = process_look(survey, (unsigned)pid);
         }
-        return r;
+        return r == 0 ? unseen_sum_up(survey) : r;
 }
 
 int holders_survey(const GArray *functions, GPtrArray **ret) {
@@ -176,7 +219,7 @@ int holders_survey(const GArray *functions, GPtrArray **ret) {
         g_autoptr(Mounts) mounts = mounts_new();
         g_autoptr(GPtrArray) holders = g_ptr_array_new_with_free_func((GDestroyNotify)holder_free);
         int r = nodes_survey(functions, &nodes);
-        Survey survey = { functions, nodes, mounts, holders, 0 };
+        Survey survey = { functions, nodes, mounts, holders, 0, 0, 0 };
 
         if (r == 0)
                 r = kernel_survey(functions, nodes, holders);

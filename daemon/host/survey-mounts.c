@@ -3,13 +3,16 @@
  * what lies beneath its root. */
 #include "survey-mounts.h"
 
+#include "autoptr.h"
 #include "reading.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 struct Mounts {
         GHashTable *tables; /* char *: namespace and root of those that were read */
@@ -78,14 +81,16 @@ static bool mount_parse(const char *line, GStrv *words, Mount *ret) {
 }
 
 /* The block device that is mounted. A file system over several devices (btrfs) has a number of its
- * own making, and names one of them. */
+ * own making, and names one of them. Of other types, any user may write what they like there: the
+ * name of a disk, or one that leads into a file system of their own. */
 static const Node *mount_find_node(const Mount *mount, const GArray *nodes) {
         g_autofree char *source = NULL;
         struct statx status;
 
         if (major(mount->device) != 0)
                 return nodes_find(nodes, mount->device, true);
-        if (!g_str_has_prefix(mount->source, "/dev/"))
+        if ((strcmp(mount->type, "btrfs") != 0 && strcmp(mount->type, "bcachefs") != 0) ||
+            !g_str_has_prefix(mount->source, "/dev/"))
                 return NULL;
 
         source = g_strcompress(mount->source);
@@ -95,13 +100,14 @@ static const Node *mount_find_node(const Mount *mount, const GArray *nodes) {
         return nodes_find(nodes, makedev(status.stx_rdev_major, status.stx_rdev_minor), true);
 }
 
-/* Most namespaces are copies of the host's. */
-static bool is_told(const GPtrArray *holders, const Node *node, const char *at) {
+/* Most namespaces are copies of the host's. What a process has in its own is told once, for it may
+ * have put it in any number of places. */
+static bool is_told(const GPtrArray *holders, const Node *node, const char *at, pid_t pid) {
         for (guint i = 0; i < holders->len; i++) {
                 const Holder *holder = g_ptr_array_index(holders, i);
 
                 if (holder->kind == HOLDER_MOUNT && strcmp(holder->node, node->path) == 0 &&
-                    strcmp(holder->at, at) == 0)
+                    (strcmp(holder->at, at) == 0 || (pid > 0 && holder->pid == pid)))
                         return true;
         }
         return false;
@@ -110,13 +116,14 @@ static bool is_told(const GPtrArray *holders, const Node *node, const char *at) 
 static void mount_tell(const Mount *mount, unsigned pid, const GArray *nodes, GPtrArray *holders) {
         const Node *node = mount_find_node(mount, nodes);
         g_autofree char *at = node ? g_strcompress(mount->at) : NULL;
+        pid_t seen_by = pid == MOUNTS_HOST_PID ? 0 : (pid_t)pid;
         Holder *holder;
 
-        if (!node || is_told(holders, node, at))
+        if (!node || is_told(holders, node, at, seen_by))
                 return;
 
         holder = holder_new(HOLDER_MOUNT, node->path);
-        holder->pid = pid == MOUNTS_HOST_PID ? 0 : (pid_t)pid;
+        holder->pid = seen_by;
         g_free(holder->at);
         holder->at = g_steal_pointer(&at);
         g_ptr_array_add(holders, holder);
@@ -128,50 +135,69 @@ static char *thread_path(unsigned pid, unsigned tid, const char *name) {
                           : g_strdup_printf("/proc/%u/task/%u/%s", pid, tid, name);
 }
 
-/* Reads a link of the thread; NULL where it is gone. 0 or a negative errno. */
-static int thread_read_link(unsigned pid, unsigned tid, const char *name, char **ret) {
-        g_autofree char *path = thread_path(pid, tid, name);
+/* A new string that names the table; NULL for a thread that is gone. 0 or a negative errno. The
+ * root folder is known by its mount and numbers: its name anybody can make too long for readlink(),
+ * and several can have the same. No file system is asked for them. */
+static int table_name(unsigned pid, unsigned tid, char **ret) {
+        g_autofree char *namespace_path = thread_path(pid, tid, "ns/mnt");
+        g_autofree char *root_path = thread_path(pid, tid, "root");
+        g_autofree char *namespace = NULL;
+        g_autofd int root = -1;
+        struct statx status;
+        int r = reading_link(AT_FDCWD, namespace_path, &namespace);
 
-        return reading_error(reading_link(AT_FDCWD, path, ret));
+        *ret = NULL;
+        if (r <= 0)
+                return r;
+        root = open(root_path, O_PATH | O_CLOEXEC);
+        if (root < 0 || statx(root, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
+                              STATX_INO | STATX_MNT_ID, &status) < 0)
+                return reading_is_absence(-errno) ? 0 : -errno;
+        *ret = g_strdup_printf("%s %llu %u:%u %llu", namespace,
+                               (unsigned long long)status.stx_mnt_id, status.stx_dev_major,
+                               status.stx_dev_minor, (unsigned long long)status.stx_ino);
+        return 0;
 }
 
-/* A new string that names the table; NULL for a thread that is gone. 0 or a negative errno. */
-static int table_name(unsigned pid, unsigned tid, char **ret) {
-        g_autofree char *namespace = NULL;
-        g_autofree char *root = NULL;
-        int r = thread_read_link(pid, tid, "ns/mnt", &namespace);
+typedef struct Look {
+        Mounts *mounts;
+        unsigned pid;
+        const GArray *nodes;
+        GPtrArray *holders;
+} Look;
 
-        if (r == 0)
-                r = thread_read_link(pid, tid, "root", &root);
-        *ret = namespace && root ? g_strconcat(namespace, " ", root, NULL) : NULL;
-        return r;
+static void line_take(const char *line, void *userdata) {
+        const Look *look = userdata;
+        g_auto(GStrv) words = NULL;
+        Mount mount;
+
+        if (!mount_parse(line, &words, &mount))
+                return;
+        if (type_is_local(mount.type))
+                g_hash_table_add(look->mounts->local, GUINT_TO_POINTER(mount.id));
+        mount_tell(&mount, look->pid, look->nodes, look->holders);
 }
 
 int mounts_look(Mounts *mounts, unsigned pid, unsigned tid, const GArray *nodes,
                 GPtrArray *holders) {
         g_autofree char *path = thread_path(pid, tid, "mountinfo");
         g_autofree char *table = NULL;
-        g_autofree char *text = NULL;
-        g_auto(GStrv) lines = NULL;
+        Look look = { mounts, pid, nodes, holders };
         int r = table_name(pid, tid, &table);
 
         if (r < 0 || !table || g_hash_table_contains(mounts->tables, table))
                 return r;
-        r = reading_text(AT_FDCWD, path, &text);
-        if (r <= 0)
-                return r;
+        r = reading_lines(AT_FDCWD, path, line_take, &look);
+        if (r == -EINVAL)
+                return 0; /* it has ended meanwhile (fs/proc_namespace.c, mounts_open_common()) */
+        if (r > 0)
+                g_hash_table_add(mounts->tables, g_steal_pointer(&table));
+        return MIN(r, 0);
+}
 
-        g_hash_table_add(mounts->tables, g_steal_pointer(&table));
-        lines = g_strsplit(text, "\n", -1);
-        for (char **line = lines; *line; line++) {
-                g_auto(GStrv) words = NULL;
-                Mount mount;
+int mounts_look_at_host(Mounts *mounts, const GArray *nodes, GPtrArray *holders) {
+        unsigned self = (unsigned)getpid();
+        int r = mounts_look(mounts, MOUNTS_HOST_PID, MOUNTS_HOST_PID, nodes, holders);
 
-                if (!mount_parse(*line, &words, &mount))
-                        continue;
-                if (type_is_local(mount.type))
-                        g_hash_table_add(mounts->local, GUINT_TO_POINTER(mount.id));
-                mount_tell(&mount, pid, nodes, holders);
-        }
-        return 0;
+        return r < 0 ? mounts_look(mounts, self, self, nodes, holders) : r;
 }

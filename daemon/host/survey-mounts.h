@@ -20,6 +20,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Mounts, mounts_free)
 int mounts_look(Mounts *mounts, unsigned pid, unsigned tid, const GArray *nodes,
                 GPtrArray *holders);
 
+/* The host's own, by its first process; or, where that may not be looked at, those that this
+ * process has from it. 0, or a negative errno: neither could be read. */
+int mounts_look_at_host(Mounts *mounts, const GArray *nodes, GPtrArray *holders);
+
 /* Whether the mount with the number @id, as a thread's fdinfo has it, was seen, and no file server
  * has to be asked about a file on it. */
 bool mounts_is_local(const Mounts *mounts, unsigned id);

@@ -91,6 +91,11 @@ static int link_look(const Look *look, const Links *links, const char *name) {
         return 0;
 }
 
+/* The first of several errors: what else there is to see is looked at all the same. */
+static int first_error(int one, int other) {
+        return one < 0 ? one : MIN(other, 0);
+}
+
 /* Looks at every link in the folder; their number, or a negative errno. One that is gone has none.
  */
 static int links_look(const Look *look, const char *path, const char *fdinfo_path) {
@@ -106,19 +111,20 @@ static int links_look(const Look *look, const char *path, const char *fdinfo_pat
         if (r < 0)
                 return reading_is_absence(r) ? 0 : r;
         links = (Links){ dirfd(dir), fdinfo };
-        while (r == 0) {
+        for (;;) {
                 struct dirent *entry;
 
                 errno = 0;
                 entry = readdir(dir);
+                if (!entry && errno != 0 && !reading_is_absence(-errno))
+                        return first_error(r, -errno);
                 if (!entry)
-                        return reading_is_absence(-errno) || errno == 0 ? count : -errno;
+                        return r < 0 ? r : count;
                 if (entry->d_type != DT_LNK)
                         continue;
                 count++;
-                r = link_look(look, &links, entry->d_name);
+                r = first_error(r, link_look(look, &links, entry->d_name));
         }
-        return r;
 }
 
 static int table_look(const Look *look, unsigned pid, unsigned tid) {
@@ -198,12 +204,21 @@ static int thread_look_at_mounts(unsigned pid, const GArray *threads, guint inde
         return mounts_are_shared(tid, first) ? 0 : mounts_look(mounts, pid, tid, nodes, holders);
 }
 
+int process_judge_error(int error) {
+        g_autofree char *own = NULL;
+        int r = 0;
+
+        if (error == -EMFILE || error == -ENFILE || error == -ENOMEM)
+                r = reading_text(AT_FDCWD, "/proc/self/stat", &own);
+        return r < 0 ? error : 0;
+}
+
 int process_survey_mounts(unsigned pid, const GArray *nodes, Mounts *mounts, GPtrArray *holders) {
         g_autoptr(GArray) threads = g_array_new(FALSE, FALSE, sizeof(unsigned));
         int r = threads_read(pid, threads);
 
-        for (guint i = 0; r == 0 && i < threads->len; i++)
-                r = thread_look_at_mounts(pid, threads, i, nodes, mounts, holders);
+        for (guint i = 0; i < threads->len; i++)
+                r = first_error(r, thread_look_at_mounts(pid, threads, i, nodes, mounts, holders));
         return r;
 }
 
@@ -214,15 +229,15 @@ int process_survey(unsigned pid, const GArray *nodes, Mounts *mounts, GPtrArray 
         Look look = { nodes, mounts, found };
         int r = threads_read(pid, threads);
 
-        for (guint i = 0; r == 0 && i < threads->len; i++) {
+        for (guint i = 0; i < threads->len; i++) {
                 unsigned tid = g_array_index(threads, unsigned, i);
                 guint at;
 
-                r = thread_look_at_mounts(pid, threads, i, nodes, mounts, holders);
-                if (r < 0 || tables_have(tables, tid, &at))
+                r = first_error(r, thread_look_at_mounts(pid, threads, i, nodes, mounts, holders));
+                if (tables_have(tables, tid, &at))
                         continue;
                 g_array_insert_val(tables, at, tid);
-                r = table_look(&look, pid, tid);
+                r = first_error(r, table_look(&look, pid, tid));
         }
-        return r == 0 ? maps_look(&look, threads) : r;
+        return first_error(r, maps_look(&look, threads));
 }

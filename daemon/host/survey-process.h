@@ -10,5 +10,10 @@
 int process_survey(unsigned pid, const GArray *nodes, Mounts *mounts, GPtrArray *found,
                    GPtrArray *holders);
 
+/* What @error, a negative errno with which a look at a process has failed, says of all the others:
+ * nothing (0), for whoever it is may bring that about; or itself, where this process has run out of
+ * descriptors or memory and so can read nothing of its own either. */
+int process_judge_error(int error);
+
 /* Only the mounts, likewise. */
 int process_survey_mounts(unsigned pid, const GArray *nodes, Mounts *mounts, GPtrArray *holders);

@@ -92,6 +92,22 @@ static void every_holder_is_named_with_the_way_to_be_rid_of_it(void **state) {
         }
 }
 
+static void of_many_unseen_processes_the_number_is_told(void **state) {
+        g_autoptr(GPtrArray) findings = findings_new();
+        g_autoptr(GPtrArray) holders = g_ptr_array_new_with_free_func((GDestroyNotify)holder_free);
+        Holder *holder = holder_new(HOLDER_UNSEEN, "");
+        const Refusal *finding;
+
+        g_free(holder->command);
+        holder->command = g_strdup("12 more processes");
+        g_ptr_array_add(holders, holder);
+        check_holders(holders, findings);
+        finding = g_ptr_array_index(findings, 0);
+        assert_int_equal(finding->severity, SEVERITY_WARNING);
+        assert_string_equal(finding->subject, "host");
+        assert_non_null(strstr(finding->message, "what 12 more processes have open"));
+}
+
 static void a_process_that_has_ended_has_no_user(void **state) {
         g_autoptr(GPtrArray) findings = findings_new();
         g_autoptr(GPtrArray) holders = g_ptr_array_new_with_free_func((GDestroyNotify)holder_free);
@@ -118,6 +134,7 @@ static void the_words_for_kinds_are_read_as_they_are_written(void **state) {
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(every_holder_is_named_with_the_way_to_be_rid_of_it),
+                cmocka_unit_test(of_many_unseen_processes_the_number_is_told),
                 cmocka_unit_test(a_process_that_has_ended_has_no_user),
                 cmocka_unit_test(the_words_for_kinds_are_read_as_they_are_written),
         };

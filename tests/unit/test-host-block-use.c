@@ -244,9 +244,14 @@ static void a_stranger_in_a_deep_folder_says_nothing_of_others(void **state) {
 
 int main(void) {
         static const struct CMUnitTest tests[] = {
-                TEST(test_unused), TEST(test_mounted), TEST(test_mounted_in_a_container),
-                TEST(test_swap),   TEST(test_volume),  TEST(test_mapped_partition),
-                TEST(test_btrfs), TEST(a_stranger_in_a_deep_folder_says_nothing_of_others),
+                TEST(test_unused),
+                TEST(test_mounted),
+                TEST(test_mounted_in_a_container),
+                TEST(test_swap),
+                TEST(test_volume),
+                TEST(test_mapped_partition),
+                TEST(test_btrfs),
+                TEST(a_stranger_in_a_deep_folder_says_nothing_of_others),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -72,6 +72,27 @@ static void what_is_there_is_a_value(void **state) {
         assert_int_equal(reading_exists(fixture->dir, "text"), 1);
 }
 
+static void count_line(const char *line, void *userdata) {
+        assert_int_equal(strlen(line), 8191);
+        (*(unsigned *)userdata)++;
+}
+
+/* A mount table may be as long as its user likes. */
+static void lines_are_read_however_many_there_are(void **state) {
+        const Fixture *fixture = *state;
+        g_autofree char *text = g_strnfill(2600 * 8192, 'x');
+        unsigned count = 0;
+
+        for (unsigned i = 1; i <= 2600; i++)
+                text[i * 8192 - 1] = '\n';
+        make_text(fixture, "text", text, -1);
+        assert_int_equal(reading_lines(fixture->dir, "text", count_line, &count), 1);
+        assert_int_equal(count, 2600);
+        assert_int_equal(reading_lines(fixture->dir, "nowhere", count_line, &count), 0);
+        assert_int_equal(reading_lines(fixture->dir, ".", count_line, &count), -EISDIR);
+        assert_int_equal(count, 2600);
+}
+
 static void a_folder_is_all_of_its_names(void **state) {
         const Fixture *fixture = *state;
         g_autoptr(GPtrArray) names = NULL;
@@ -162,6 +183,7 @@ static void what_is_no_plain_file_of_that_size_is_no_value(void **state) {
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 TEST(what_is_there_is_a_value),
+                TEST(lines_are_read_however_many_there_are),
                 TEST(a_folder_is_all_of_its_names),
                 TEST(what_is_not_there_is_absent),
                 TEST(what_cannot_be_read_is_neither),
