@@ -1,5 +1,5 @@
-/* The machines that start with the host: once after each boot, by a Start like any caller's. What is
- * refused because the host could not be asked just then is tried again by the clock. */
+/* The machines that start with the host: once after each boot, by a Start like any caller's. What
+ * is refused because the host could not be asked just then is tried again by the clock. */
 #include "core/manager-private.h"
 
 typedef struct Autostart {
