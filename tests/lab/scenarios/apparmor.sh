@@ -95,6 +95,11 @@ check "Start" machine confined Start
 guest_says confined 'GUEST ready' 120
 check "Delete" machine confined Delete
 equal "nothing was denied to a guest" "" "$(denials)"
+rm -rf "$IMAGES/a folder" "$IMAGES/sub[dir]" "$IMAGES/link.qcow2" "$IMAGES/plain.img" "$IMAGES/allowed.img" \
+    "$IMAGES/it's, late.img" /usr/share/feos-images
+for name in "${names[@]}" "${patterns[@]}"; do
+    rm "$IMAGES/$name"
+done
 wait_until "every card is home" 30 cards_are_home
 check "no override is left" overrides_are_clean
 equal "no machine is left" "a(sssaso) 0" "$(vm1 ListMachines)"

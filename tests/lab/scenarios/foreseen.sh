@@ -129,6 +129,7 @@ check "Start, with everything put back" machine ready Start
 check "the card is attached" gpu_is "$GPU_THIRD" attached
 guest_says ready 'GUEST' 120
 check "Delete" machine ready Delete
+rm -rf "$IMAGES/plain.img"
 wait_until "every card is home" 40 cards_are_home
 check "no override is left" overrides_are_clean
 equal "no machine is left" "a(sssaso) 0" "$(vm1 ListMachines)"

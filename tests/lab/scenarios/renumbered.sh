@@ -215,6 +215,7 @@ unplug_all
 rm /etc/feos/vmd.conf /etc/udev/rules.d/65-lab-disks.rules $by_id-*
 udevadm control --reload
 check "systemctl reload" systemctl reload feos-vmd
+rm -rf "$IMAGES/file.img" "$IMAGES/folder" /srv/feos-links /srv/feos-disks
 check "every card is home" cards_are_home
 check "no override is left" overrides_are_clean
 equal "no machine is left" "a(sssaso) 0" "$(vm1 ListMachines)"
